@@ -1,0 +1,17 @@
+"""What all tests share: the folder of real slides."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real tissue, slides and broken files; tests skip where it is absent."""
+    folder = Path(os.environ.get("WSI_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not (folder / "README.md").is_file():
+        pytest.skip(f"no real data at {folder}; set WSI_TEST_DATA to its folder")
+    return folder

@@ -1,0 +1,1 @@
+"""Heatmaps as files that other tools open."""

@@ -1,0 +1,34 @@
+"""What every writer is given: one slide's heatmap, its tiles, and where they came from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi.grid import TileGrid
+from wsi.heatmap import Heatmap
+from wsi.mask import TissueMask
+from wsi.overview import Overview
+from wsi.slide import SlideInfo
+
+__all__ = ["ExportSource"]
+
+
+@dataclass(frozen=True)
+class ExportSource:
+    """All frames are level 0 of the slide; a writer for another frame says so and converts."""
+
+    slide: SlideInfo
+    slide_id: str  # sha256 of the slide's files, or what stands for it: part of stable ids
+    model: str  # name of the model's card
+    heatmap: Heatmap
+    grid: TileGrid
+    indices: NDArray[np.int32]  # (n, 2) row and column of each scored tile
+    prob: NDArray[np.float32]  # (n, classes), in the order of `indices`
+    mask: TissueMask
+    overview: Overview | None = None  # the slide small, for pictures; absent where not needed
+    summary: Mapping[str, Any] = field(default_factory=dict)  # of heatmap.summarise()
+    warnings: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # the manifest, for the report

@@ -1,0 +1,206 @@
+"""Which tiles a slide has, at what resolution, and where they lie on level 0. No pixels."""
+
+import math
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi.errors import InvalidGrid
+from wsi.geometry import MPP_RANGE, Box, Mpp, Scale, Size, is_plausible_mpp
+from wsi.mask import TissueMask
+
+__all__ = ["LEAST_TILE_PX", "MIN_TISSUE", "TileGrid", "select_tiles", "tissue_fractions"]
+
+LEAST_TILE_PX = 16
+
+MIN_TISSUE = 0.1
+"""Least part of a tile that is tissue. Low on purpose: a tumour at the edge of the tissue has
+half-empty tiles, and a tile too many costs less than one that nobody looked at."""
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """Square tiles of `tile_px` at `mpp`, every `stride_px`, over the scanned part of a slide.
+
+    Along each axis tile i starts at level-0 pixel `origin + floor(i * stride0 + 0.5)` with the real
+    number stride0 = stride_px * mpp / slide_mpp, so the rounding never adds up, and ends where
+    `floor(i * stride0 + tile0 + 0.5)` says: neighbours without overlap share their border. The last
+    tiles reach over the edge, where they are padded. Raises InvalidGrid.
+    """
+
+    size0: Size  # of level 0
+    slide_mpp: Mpp
+    tile_px: int
+    mpp: float
+    stride_px: int
+    bounds0: Box  # the part of level 0 that is tiled
+
+    def __post_init__(self) -> None:
+        if self.tile_px < LEAST_TILE_PX:
+            raise InvalidGrid(f"tile size {self.tile_px} px: use at least {LEAST_TILE_PX}")
+        if not 1 <= self.stride_px <= self.tile_px:
+            raise InvalidGrid(
+                f"stride {self.stride_px} px: use 1 to {self.tile_px} (the tile size; "
+                "a larger one would leave gaps)"
+            )
+        if not is_plausible_mpp(self.mpp):
+            low, high = MPP_RANGE
+            raise InvalidGrid(f"tile resolution {self.mpp} um/px: use {low} to {high:g}")
+        if self.bounds0.is_empty:
+            raise InvalidGrid(f"the slide's bounds {tuple(self.bounds0)} hold no pixel")
+
+    @classmethod
+    def over(
+        cls,
+        size0: Size,
+        slide_mpp: Mpp,
+        *,
+        tile_px: int,
+        mpp: float,
+        stride_px: int | None = None,
+        bounds0: Box | None = None,
+    ) -> "TileGrid":
+        """A grid over the bounds (default: all of level 0), without overlap by default."""
+        whole = Box(0, 0, *size0)
+        inside = whole if bounds0 is None else bounds0.intersection(whole)
+        stride = tile_px if stride_px is None else stride_px
+        return cls(size0, slide_mpp, tile_px, float(mpp), stride, inside)
+
+    @property
+    def stride0(self) -> Scale:
+        """Level-0 px from one tile to the next: a real number."""
+        return Scale(*(self.stride_px * self.mpp / slide_mpp for slide_mpp in self.slide_mpp))
+
+    @property
+    def tile0(self) -> Scale:
+        """Level-0 px that a tile's side covers: a real number."""
+        return Scale(*(self.tile_px * self.mpp / slide_mpp for slide_mpp in self.slide_mpp))
+
+    @cached_property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of tiles: the fewest that cover the bounds."""
+        return (
+            _count(self.bounds0.height, self.tile0.y, self.stride0.y),
+            _count(self.bounds0.width, self.tile0.x, self.stride0.x),
+        )
+
+    @cached_property
+    def starts_x0(self) -> NDArray[np.int64]:
+        """Left edge of each column, level-0 px: int64 (columns,)."""
+        return self.bounds0.x + _rounded(np.arange(self.shape[1]) * self.stride0.x)
+
+    @cached_property
+    def starts_y0(self) -> NDArray[np.int64]:
+        """Top edge of each row, level-0 px: int64 (rows,)."""
+        return self.bounds0.y + _rounded(np.arange(self.shape[0]) * self.stride0.y)
+
+    @cached_property
+    def ends_x0(self) -> NDArray[np.int64]:
+        """One past the right edge of each column, level-0 px; the last may lie off the slide."""
+        return self.bounds0.x + _rounded(np.arange(self.shape[1]) * self.stride0.x + self.tile0.x)
+
+    @cached_property
+    def ends_y0(self) -> NDArray[np.int64]:
+        """One past the bottom edge of each row, level-0 px; the last may lie off the slide."""
+        return self.bounds0.y + _rounded(np.arange(self.shape[0]) * self.stride0.y + self.tile0.y)
+
+    def box0(self, row: int, column: int) -> Box:
+        """The tile's rectangle on level 0; at the edge it reaches off the slide."""
+        x0, y0 = int(self.starts_x0[column]), int(self.starts_y0[row])
+        return Box(x0, y0, int(self.ends_x0[column]) - x0, int(self.ends_y0[row]) - y0)
+
+    def xy0_from_indices(self, indices: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+        """(row, column) int (n, 2) to (x0, y0) int64 (n, 2), the tiles' top left on level 0."""
+        rows, columns = indices[:, 0], indices[:, 1]
+        return np.stack([self.starts_x0[columns], self.starts_y0[rows]], axis=1)
+
+    def indices_from_xy0(self, xy0: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
+        """The inverse of xy0_from_indices; InvalidGrid where no tile starts there."""
+        columns = np.searchsorted(self.starts_x0, xy0[:, 0])
+        rows = np.searchsorted(self.starts_y0, xy0[:, 1])
+        indices = np.stack([rows, columns], axis=1).astype(np.int32)
+        inside = (rows < self.shape[0]) & (columns < self.shape[1])
+        if not inside.all() or not np.array_equal(self.xy0_from_indices(indices), xy0):
+            raise InvalidGrid("a tile's position is not on this grid; the store is of another one")
+        return indices
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything that makes this grid again, as JSON types."""
+        return {
+            name: value if isinstance(value, (int, float)) else list(value)
+            for name, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> "TileGrid":
+        return cls(
+            size0=Size(*fields["size0"]),
+            slide_mpp=Mpp(*fields["slide_mpp"]),
+            tile_px=fields["tile_px"],
+            mpp=fields["mpp"],
+            stride_px=fields["stride_px"],
+            bounds0=Box(*fields["bounds0"]),
+        )
+
+
+def tissue_fractions(grid: TileGrid, mask: TissueMask) -> NDArray[np.float32]:
+    """Part of each tile that is tissue: float32 (rows, columns), 0 to 1.
+
+    Exact areas: the mask's cumulative sum is read between its pixels. A tile that reaches over the
+    edge of the bounds is measured on its part inside, so that edge tiles are not lost for being cut.
+    """
+    total = np.pad(np.cumsum(np.cumsum(mask.tissue, 0, dtype=np.int32), 1), ((1, 0), (1, 0)))
+    left, right = (_inside(x, grid.bounds0.x, grid.bounds0.right) for x in _edges_x0(grid))
+    top, bottom = (_inside(y, grid.bounds0.y, grid.bounds0.bottom) for y in _edges_y0(grid))
+    across = _interpolated(total.T, right / mask.px0.x) - _interpolated(total.T, left / mask.px0.x)
+    area = _interpolated(across.T, bottom / mask.px0.y) - _interpolated(across.T, top / mask.px0.y)
+    whole = np.outer(bottom - top, right - left) / (mask.px0.x * mask.px0.y)
+    return np.clip(area / np.maximum(whole, 1e-9), 0, 1).astype(np.float32)
+
+
+def select_tiles(
+    grid: TileGrid, mask: TissueMask, min_tissue: float = MIN_TISSUE
+) -> NDArray[np.int32]:
+    """(row, column) of the tiles with at least `min_tissue` of tissue, and some: int32 (n, 2)."""
+    if not 0 <= min_tissue <= 1:
+        raise InvalidGrid(f"least tissue fraction {min_tissue}: use 0 to 1")
+    fractions = tissue_fractions(grid, mask)
+    return np.argwhere((fractions >= min_tissue) & (fractions > 0)).astype(np.int32)
+
+
+def _count(extent: int, tile0: float, stride0: float) -> int:
+    """The fewest tiles whose last one, rounded, ends at or after `extent`."""
+    count = max(1, math.ceil((extent - 0.5 - tile0) / stride0) + 1)
+    while count > 1 and math.floor((count - 2) * stride0 + tile0 + 0.5) >= extent:
+        count -= 1
+    while math.floor((count - 1) * stride0 + tile0 + 0.5) < extent:
+        count += 1
+    return count
+
+
+def _rounded(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """geometry.round_half_up, for arrays."""
+    return np.floor(values + 0.5).astype(np.int64)
+
+
+def _edges_x0(grid: TileGrid) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    return grid.starts_x0, grid.ends_x0
+
+
+def _edges_y0(grid: TileGrid) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    return grid.starts_y0, grid.ends_y0
+
+
+def _inside(edges: NDArray[np.int64], low: int, high: int) -> NDArray[np.float64]:
+    return np.clip(edges, low, high).astype(np.float64)
+
+
+def _interpolated(lines: NDArray[Any], at: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows of `lines` (n + 1, m) at real-numbered positions 0..n: (len(at), m)."""
+    at = np.clip(at, 0, len(lines) - 1)
+    below = np.minimum(at.astype(np.int64), len(lines) - 2)
+    part = (at - below)[:, None]
+    return lines[below] * (1 - part) + lines[below + 1] * part

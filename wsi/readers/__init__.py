@@ -1,0 +1,1 @@
+"""Readers: each makes a Slide of one family of files."""

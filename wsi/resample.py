@@ -1,0 +1,52 @@
+"""Area averages: each output pixel is the mean of exactly the source area that it covers."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+__all__ = ["area_average", "area_weights"]
+
+
+def area_weights(start: float, stop: float, length: int, count: int) -> "csr_array":
+    """Sparse float32 (count, length): row k averages the k-th of `count` equal parts of
+    [start, stop) over source pixels 0..length-1, each weighted by how much of it is covered.
+
+    What sticks out of 0..length is left out and the rest weighted up; a part that lies outside
+    altogether repeats the nearest pixel. Rows sum to 1.
+    """
+    from scipy.sparse import csr_array
+
+    edges = np.clip(np.linspace(start, stop, count + 1), 0, length)
+    first = np.minimum(np.floor(edges[:-1]).astype(np.int64), length - 1)
+    last = np.maximum(np.ceil(edges[1:]).astype(np.int64), first + 1)
+    taps = last - first
+    indptr = np.concatenate([[0], np.cumsum(taps)])
+    row = np.repeat(np.arange(count), taps)
+    pixel = np.arange(indptr[-1]) - indptr[row] + first[row]
+    covered = np.minimum(edges[row + 1], pixel + 1) - np.maximum(edges[row], pixel)
+    empty = (edges[1:] <= edges[:-1])[row]
+    covered = np.where(empty, pixel == first[row], np.maximum(covered, 0))
+    weights = covered / np.add.reduceat(covered, indptr[:-1])[row]
+    return csr_array((weights.astype(np.float32), pixel, indptr), shape=(count, length))
+
+
+def area_average(
+    rgb: NDArray[np.uint8], rows: "csr_array", columns: "csr_array"
+) -> NDArray[np.uint8]:
+    """uint8 (h, w, 3) to (rows' count, columns' count, 3) by weights of area_weights()."""
+    height, width, channels = rgb.shape
+    down: NDArray[np.float32] = rows @ rgb.reshape(height, width * channels).astype(np.float32)
+    mean: Any = columns @ _swap_axes(down, width, channels)
+    mean = _swap_axes(mean, rows.shape[0], channels)
+    mean += np.float32(0.5)
+    return mean.reshape(rows.shape[0], columns.shape[0], channels).astype(np.uint8)
+
+
+def _swap_axes(lines: NDArray[np.float32], across: int, channels: int) -> NDArray[np.float32]:
+    """(n, across * channels) to (across, n * channels)."""
+    turned = lines.reshape(len(lines), across, channels).transpose(1, 0, 2)
+    return turned.reshape(across, len(lines) * channels)

@@ -1,0 +1,94 @@
+"""What a slide is: a pyramid of RGB levels, and what its file says about them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi.errors import MissingResolution
+from wsi.geometry import Box, Mpp, Scale, Size
+
+__all__ = ["RGB", "WHITE", "Level", "Slide", "SlideInfo", "require_mpp"]
+
+RGB = tuple[int, int, int]
+WHITE: RGB = (255, 255, 255)
+
+
+@dataclass(frozen=True)
+class Level:
+    """One layer of the pyramid; level 0 is the largest."""
+
+    size: Size
+    downsample: Scale  # level-0 px for each px of this level
+    tile: Size  # the block that the file stores and decodes as one, in px of this level
+
+
+@dataclass(frozen=True)
+class SlideInfo:
+    """What the file says, before any pixel is decoded."""
+
+    path: str  # as it was given: a path or a URL
+    reader: str  # key of READERS
+    vendor: str  # OpenSlide's name, or the file format
+    size: Size  # level 0
+    levels: tuple[Level, ...]
+    mpp: Mpp | None  # level 0; None where neither file nor caller states a believable value
+    mpp_source: str | None  # the property, tag or "caller" that mpp comes from
+    objective_power: float | None = None  # a label; never computed with
+    bounds: Box | None = None  # the scanned part of level 0; None: all of it
+    background: RGB = WHITE  # what is shown where nothing was scanned
+    icc_profile: bytes | None = None  # kept, applied on request only
+    warnings: tuple[str, ...] = ()
+    properties: Mapping[str, str] = field(default_factory=dict)  # an allow-list: no patient data
+    files: tuple[Path, ...] = ()  # every local file the slide consists of; empty for a remote one
+
+    @property
+    def name(self) -> str:
+        """The file's name without its folder."""
+        return self.path.rstrip("/").rsplit("/", 1)[-1]
+
+    @property
+    def bounds0(self) -> Box:
+        return self.bounds or Box(0, 0, *self.size)
+
+
+@runtime_checkable
+class Slide(Protocol):
+    """A slide that is open. Reading is safe from several threads; close it, or use `with`."""
+
+    @property
+    def info(self) -> SlideInfo: ...
+
+    def read_level(self, level: int, box: Box) -> NDArray[np.uint8]:
+        """Pixels of a box in the frame of `level` (not of level 0): uint8 (height, width, 3), RGB.
+
+        What lies outside the level, or was not scanned, has the slide's background colour.
+        The caller owns the array. Raises CorruptSlide where the file cannot be decoded.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+def require_mpp(info: SlideInfo) -> Mpp:
+    """The resolution of level 0, or MissingResolution with the way out."""
+    if info.mpp is None:
+        why = "; ".join(w for w in info.warnings if "resolution" in w)
+        raise MissingResolution(
+            f"{info.path}: the file does not state its resolution{f' ({why})' if why else ''}; "
+            "pass it in um/px, for example --mpp 0.25 for a 40x scan (mpp=0.25 in Python)"
+        )
+    return info.mpp
