@@ -20,7 +20,7 @@ __all__ = [
 
 MPP_RANGE = (0.05, 60.0)
 """um/px. Outside it a value is a program's default, not a measurement: 72 dpi reads as 352.8 um/px,
-96 dpi as 264.6, 300 dpi as 84.7. 0.05 is a 200x objective, 60 a coarse overview of a whole slide."""
+96 dpi as 264.6, 300 dpi as 84.7. 0.05 is a 200x objective, 60 a coarse overview."""
 
 LEVEL_TOLERANCE = 1.05
 """A level may be this much coarser than the target: scanners write 0.2503 um/px for 40x, and a

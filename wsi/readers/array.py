@@ -13,6 +13,8 @@ from wsi.slide import RGB, WHITE, Level, SlideInfo
 
 __all__ = ["ArraySlide", "read_padded"]
 
+DEFAULT_TILE = Size(256, 256)
+
 
 class ArraySlide:
     """A slide over uint8 arrays (height, width, 3), largest first."""
@@ -25,12 +27,13 @@ class ArraySlide:
         path: str = "array",
         bounds: Box | None = None,
         background: RGB = WHITE,
-        tile: Size = Size(256, 256),
+        tile: Size = DEFAULT_TILE,
     ) -> None:
         for pixels in levels:
             if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
                 raise InvalidOption(
-                    f"{path}: a level is {pixels.dtype} {pixels.shape}; give uint8 (height, width, 3)"
+                    f"{path}: a level is {pixels.dtype} {pixels.shape}; "
+                    "use uint8 (height, width, 3)"
                 )
         self._levels = tuple(levels)
         sizes = [Size(pixels.shape[1], pixels.shape[0]) for pixels in levels]

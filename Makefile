@@ -1,0 +1,54 @@
+# `make demo` and `make test` work on a machine that has only Python >= 3.11 and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+SLIDE ?=
+DEMO_OUT ?= demo
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check check-full format lint types layers tidy bench clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+install: $(INSTALLED)  ## .venv with everything that users and developers need
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 to 3.13 is needed; this is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12 ..." if not (3, 11) <= sys.version_info[:2] <= (3, 13) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+demo: $(INSTALLED)  ## a slide goes in, a heatmap comes out: make demo [SLIDE=path] [DEMO_OUT=folder]
+	$(BIN)/python -m service.demo --out '$(DEMO_OUT)' $(if $(SLIDE),--slide '$(SLIDE)')
+
+test: $(INSTALLED)  ## the whole test suite
+	$(BIN)/python -m pytest -q -m "not slow"
+
+check: format lint types layers test  ## format, lint, types, layers, tests: what CI runs
+
+check-full: check  ## check, and what is slower
+	$(BIN)/python -m pytest -q -m slow
+
+format: $(INSTALLED)
+	$(BIN)/ruff format --check --quiet . || { echo "run 'make tidy'"; exit 1; }
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check --quiet .
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+layers: $(INSTALLED)
+	$(BIN)/lint-imports
+
+tidy: $(INSTALLED)  ## formats, and mends what the linter can
+	$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
+
+bench: $(INSTALLED)  ## seconds a stage and the floors, for a phantom of 20,000 px
+	$(BIN)/python -m benchmarks.slide --size 20000
+
+clean:  ## removes what was made, .venv too
+	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
