@@ -1,0 +1,207 @@
+"""A heatmap on disk: an OME-NGFF image whose label image is the tissue."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi.errors import InvalidOption
+from wsi.geometry import Scale
+from wsi.store.folder import (
+    ATTRIBUTES,
+    SCHEMA_VERSION,
+    create_group,
+    open_group,
+    read_attributes,
+    written_aside,
+)
+
+if TYPE_CHECKING:
+    import zarr
+
+__all__ = ["NGFF_VERSIONS", "StoredHeatmap", "read_heatmap", "write_heatmap"]
+
+NGFF_VERSIONS = ("0.5", "0.4")
+
+CHUNK = 512  # cells a side of a chunk
+
+LABEL = "tissue"
+
+
+@dataclass(frozen=True)
+class StoredHeatmap:
+    """What read_heatmap() gives: the arguments of write_heatmap(), from disk."""
+
+    levels: tuple[NDArray[np.float32], ...]  # each (classes, rows, columns); NaN: no tissue
+    labels: tuple[NDArray[np.uint8], ...]  # each (rows, columns); 1 tissue, 0 none
+    classes: tuple[str, ...]
+    cell_um: Scale
+    origin_um: Scale
+    attributes: dict[str, Any]
+    ngff: str
+
+
+def write_heatmap(
+    path: Path,
+    levels: Sequence[NDArray[np.float32]],
+    labels: Sequence[NDArray[np.uint8]],
+    *,
+    cell_um: Scale,
+    origin_um: Scale,
+    classes: Sequence[str],
+    attributes: Mapping[str, Any],
+    shown: str | None = None,
+    ngff: str = "0.5",
+    overwrite: bool = False,
+) -> None:
+    """Writes a pyramid, largest level first, and its tissue labels, aside and then in place.
+
+    levels: float32 (classes, rows, columns), NaN where there is no tissue; labels: one uint8
+    (rows, columns) for each, 1 on tissue. Each level has half the rows and columns of the one
+    before, rounded up: a cell of level k covers 2**k by 2**k cells of level 0.
+    cell_um: sides of a cell of level 0. origin_um: top left corner of its first cell, in um from
+    the top left corner of the slide's level 0 (bounds not subtracted), which is the origin of the
+    file's physical space. NGFF places pixel centres, so every level's translation is origin_um plus
+    half its own cell.
+    attributes: JSON, whatever makes the heatmap again. shown: the class that viewers show at first
+    (default: the last). ngff: "0.5" (zarr v3) or "0.4" (zarr v2).
+    Raises InvalidOption, ResultExists.
+    """
+    _check(path, levels, labels, classes, ngff)
+    with written_aside(path, overwrite=overwrite) as partial:
+        group = create_group(partial, 3 if ngff == "0.5" else 2)
+        _write_levels(group, levels, ("c", "y", "x"))
+        tissue = group.create_group("labels").create_group(LABEL)
+        _write_levels(tissue, labels, ("y", "x"))
+        places = [_placement(level, cell_um, origin_um) for level in range(len(levels))]
+        image = {"multiscales": [_multiscale(path.stem, places, ngff, channels=True)]}
+        _put_ome(group, image | {"omero": _omero(classes, shown or classes[-1])}, ngff)
+        _put_ome(group["labels"], {"labels": [LABEL]}, ngff)
+        label = {"multiscales": [_multiscale(LABEL, places, ngff, channels=False)]}
+        _put_ome(tissue, label | {"image-label": _image_label(ngff)}, ngff)
+        group.attrs[ATTRIBUTES] = {
+            "kind": "heatmap",
+            "schema_version": SCHEMA_VERSION,
+            "ngff": ngff,
+            "classes": list(classes),
+            "cell_um": list(cell_um),
+            "origin_um": list(origin_um),
+            "attributes": dict(attributes),
+        }
+
+
+def read_heatmap(path: Path) -> StoredHeatmap:
+    """Everything that write_heatmap() was given. Raises StoreIncomplete, StoreMismatch."""
+    group = open_group(path, "heatmap")
+    own = read_attributes(group)
+    return StoredHeatmap(
+        levels=tuple(_read_levels(group)),
+        labels=tuple(_read_levels(group[f"labels/{LABEL}"])),
+        classes=tuple(own["classes"]),
+        cell_um=Scale(*own["cell_um"]),
+        origin_um=Scale(*own["origin_um"]),
+        attributes=own["attributes"],
+        ngff=own["ngff"],
+    )
+
+
+def _check(
+    path: Path,
+    levels: Sequence[NDArray[np.float32]],
+    labels: Sequence[NDArray[np.uint8]],
+    classes: Sequence[str],
+    ngff: str,
+) -> None:
+    if ngff not in NGFF_VERSIONS:
+        raise InvalidOption(f"OME-NGFF version {ngff}: use one of {', '.join(NGFF_VERSIONS)}")
+    shapes = [level.shape for level in levels]
+    if not shapes or shapes[0][0] != len(classes):
+        raise InvalidOption(f"{path}: levels {shapes} do not have the {len(classes)} classes")
+    if [s[1:] for s in shapes] != [label.shape for label in labels]:
+        raise InvalidOption(f"{path}: the tissue levels are not as large as the heatmap's {shapes}")
+    for large, small in itertools.pairwise(shapes):
+        if small != (large[0], -(-large[1] // 2), -(-large[2] // 2)):
+            raise InvalidOption(f"{path}: level {small} is not half of {large}, rounded up")
+
+
+def _write_levels(
+    group: "zarr.Group", levels: Sequence[NDArray[Any]], axes: tuple[str, ...]
+) -> None:
+    v2: dict[str, Any] = {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
+    for number, pixels in enumerate(levels):
+        chunks = tuple(
+            1 if axis == "c" else max(1, min(CHUNK, n))
+            for axis, n in zip(axes, pixels.shape, strict=True)
+        )
+        is_v3 = group.metadata.zarr_format == 3
+        array = group.create_array(
+            str(number),
+            shape=pixels.shape,
+            dtype=pixels.dtype,
+            chunks=chunks,
+            fill_value=np.nan if pixels.dtype.kind == "f" else 0,
+            config={"write_empty_chunks": True},
+            **({"dimension_names": axes} if is_v3 else v2),
+        )
+        array[...] = pixels
+
+
+def _read_levels(group: Any) -> list[NDArray[Any]]:
+    names = sorted((name for name, _ in group.arrays()), key=int)
+    return [np.asarray(group[name][...]) for name in names]
+
+
+def _placement(level: int, cell_um: Scale, origin_um: Scale) -> tuple[Scale, Scale]:
+    """Sides of a cell of that level, and the centre of its first cell, um."""
+    cell = Scale(cell_um.x * 2**level, cell_um.y * 2**level)
+    return cell, Scale(origin_um.x + cell.x / 2, origin_um.y + cell.y / 2)
+
+
+def _multiscale(
+    name: str, places: Sequence[tuple[Scale, Scale]], ngff: str, *, channels: bool
+) -> dict[str, Any]:
+    space = [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "yx"]
+    scale1, shift0 = ([1.0], [0.0]) if channels else ([], [])
+    datasets = [
+        {
+            "path": str(level),
+            "coordinateTransformations": [
+                {"type": "scale", "scale": [*scale1, cell.y, cell.x]},
+                {"type": "translation", "translation": [*shift0, centre.y, centre.x]},
+            ],
+        }
+        for level, (cell, centre) in enumerate(places)
+    ]
+    version = {} if ngff == "0.5" else {"version": ngff}
+    axes = [{"name": "c", "type": "channel"}, *space] if channels else space
+    return version | {"name": name, "axes": axes, "datasets": datasets, "type": "mean"}
+
+
+def _omero(classes: Sequence[str], shown: str) -> dict[str, Any]:
+    """How viewers show it at first: one class alone, in red, from 0 to 1."""
+    window = {"min": 0.0, "max": 1.0, "start": 0.0, "end": 1.0}
+    channels = [
+        {"label": name, "color": "FF0000", "window": window, "active": name == shown}
+        for name in classes
+    ]
+    return {"channels": channels}
+
+
+def _image_label(ngff: str) -> dict[str, Any]:
+    version = {} if ngff == "0.5" else {"version": ngff}
+    return version | {
+        "colors": [{"label-value": 1, "rgba": [0, 160, 80, 96]}],
+        "properties": [{"label-value": 1, "class": LABEL}],
+        "source": {"image": "../../"},
+    }
+
+
+def _put_ome(group: Any, metadata: dict[str, Any], ngff: str) -> None:
+    if ngff == "0.5":
+        group.attrs["ome"] = {"version": ngff} | metadata
+    else:
+        group.attrs.update(metadata)
