@@ -18,7 +18,7 @@ from typing import Any, cast
 from models.errors import CardError
 from wsi.geometry import MPP_RANGE, is_plausible_mpp
 
-__all__ = ["ACTIVATIONS", "CARD_NAMES", "ModelCard", "read_card", "write_card"]
+__all__ = ["ACTIVATIONS", "CARD_NAMES", "ModelCard", "file_sha256", "read_card", "write_card"]
 
 ACTIVATIONS = ("softmax", "sigmoid")
 CARD_NAMES = ("card.json", "config.json")  # in a model's own folder, the first wins
@@ -167,6 +167,11 @@ def write_card(card: ModelCard, path: Path) -> None:
     aside = path.with_name(f"{path.name}.partial")
     aside.write_text(json.dumps(card.to_json(), indent=1, ensure_ascii=False) + "\n", "utf-8")
     aside.replace(path)
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _name_from_path(path: Path) -> str:
