@@ -1,7 +1,10 @@
-"""Regions: connected cells at or above a threshold, as numbers and as polygons on level 0."""
+"""What a heatmap says: the slide in a few figures, and its regions on level 0.
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+A region is a group of connected cells at or above a threshold.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,11 +12,15 @@ from numpy.typing import NDArray
 
 from wsi.geometry import Box, outer_box
 from wsi.heatmap import Heatmap
+from wsi.mask import TissueMask
+from wsi.resample import area_weights
 
 if TYPE_CHECKING:
     from shapely import MultiPolygon, Polygon
 
-__all__ = ["Region", "RegionStats", "measure_regions", "regions"]
+__all__ = ["PERCENTILES", "Region", "RegionStats", "measure_regions", "regions", "summarise"]
+
+PERCENTILES = (5, 25, 50, 75, 95, 99)
 
 _EIGHT = np.ones((3, 3), bool)  # neighbours by side and by corner
 
@@ -60,6 +67,71 @@ def measure_regions(heatmap: Heatmap, threshold: float | None = None) -> list[Re
     """The figures of regions(), without outlines."""
     labels, count = _label(_above(heatmap, threshold), _EIGHT)
     return _measure(heatmap, labels, count)[1]
+
+
+def summarise(
+    heatmap: Heatmap, mask: TissueMask, threshold: float | None = None, *, top: int = 10
+) -> dict[str, Any]:
+    """The slide in figures, as JSON types.
+
+    Areas of tissue count the mask's tissue inside the bounds, cell by cell; areas of regions are
+    those of their outlines, tissue or not. The fraction is of the tissue that has a score.
+    Probabilities are of the positive class over cells, each cell once. `regions.largest` holds
+    `top` at most, in level-0 px. `outcome` is "scored", or "no tissue" where no tile was scored:
+    what would divide by zero is then None.
+    """
+    at = heatmap.threshold if threshold is None else threshold
+    tissue = _tissue_mm2(heatmap, mask)
+    scored = np.isfinite(heatmap.positive)
+    scored_mm2, above_mm2 = (float(tissue[m].sum()) for m in (scored, _above(heatmap, at)))
+    found = measure_regions(heatmap, at)
+    return {
+        "outcome": "scored" if scored.any() else "no tissue",
+        "positive_class": heatmap.positive_class,
+        "threshold": float(at),
+        "cell_um": list(map(float, heatmap.cell_um)),
+        "scored_cells": int(scored.sum()),
+        "tissue_mm2": float(tissue.sum()),
+        "scored_tissue_mm2": scored_mm2,
+        "positive_tissue_mm2": above_mm2,
+        "positive_tissue_fraction": above_mm2 / scored_mm2 if scored_mm2 > 0 else None,
+        "prob": _distribution(heatmap.positive[scored]),
+        "regions": {
+            "count": len(found),
+            "area_mm2": float(sum(r.area_mm2 for r in found)),
+            "largest": [_region_json(r) for r in found[:top]],
+        },
+    }
+
+
+def _region_json(region: RegionStats) -> dict[str, Any]:
+    return asdict(region) | {"centroid0": list(region.centroid0), "box0": list(region.box0)}
+
+
+def _distribution(prob: NDArray[np.float32]) -> dict[str, float | None]:
+    """Mean, extremes and percentiles ("p5" ...) of (n,) probabilities; None where n is 0."""
+    names = ["mean", "min", "max", *(f"p{p}" for p in PERCENTILES)]
+    if not len(prob):
+        return dict.fromkeys(names)
+    figures = [
+        prob.mean(dtype=np.float64),
+        prob.min(),
+        prob.max(),
+        *np.percentile(prob, PERCENTILES),
+    ]
+    return {name: float(figure) for name, figure in zip(names, figures, strict=True)}
+
+
+def _tissue_mm2(heatmap: Heatmap, mask: TissueMask) -> NDArray[np.float64]:
+    """Tissue in each cell, as far as the cell is inside the bounds: (rows, columns)."""
+    rows, columns = heatmap.positive.shape
+    (left, top, _, _), cell0, px0 = heatmap.bounds0, heatmap.cell0, mask.px0
+    height, width = mask.tissue.shape
+    down = area_weights(top / px0.y, (top + rows * cell0.y) / px0.y, height, rows)
+    across = area_weights(left / px0.x, (left + columns * cell0.x) / px0.x, width, columns)
+    fraction = (across @ (down @ mask.tissue.astype(np.float32)).T).T
+    area0 = np.outer(np.diff(heatmap.edges_y0), np.diff(heatmap.edges_x0))
+    return np.asarray(fraction * area0 * heatmap.slide_mpp.x * heatmap.slide_mpp.y / 1e6)
 
 
 def _above(heatmap: Heatmap, threshold: float | None) -> NDArray[np.bool_]:
@@ -130,45 +202,39 @@ def _polygons(
     Cells that are connected by their sides have one outer ring and no, one or many holes, so rings
     need no search for what holds what: they are grouped by the cell that they run along.
     """
-    import shapely
-
     if not above.any():
         return []
     parts, count = _label(above)
     rings = _trace(above, parts)
-    coords = np.stack([x0[rings.columns], y0[rings.rows]], axis=1)
-    shapes = shapely.linearrings(coords, indices=rings.ring)
     region_of_part = np.zeros(count + 1, np.int64)
     region_of_part[parts[above]] = labels[above] - 1
-    return _assemble(shapes, rings.part, rings.is_outer, region_of_part[1:])
+    return _assemble(rings, region_of_part[1:], np.stack([x0[rings.columns], y0[rings.rows]], 1))
 
 
 def _assemble(
-    shapes: NDArray[Any],
-    part: NDArray[np.int64],
-    is_outer: NDArray[np.bool_],
-    region: NDArray[np.int64],
+    rings: "_Rings", region_of_part: NDArray[np.int64], xy0: NDArray[np.float64]
 ) -> list["Polygon | MultiPolygon"]:
-    """Rings to polygons (one for each part), polygons to regions."""
+    """Rings to polygons (one for each part, outer ring first), polygons to regions."""
     import shapely
 
-    outer = np.empty(len(region), object)
-    outer[part[is_outer]] = shapes[is_outer]
-    polygons = shapely.polygons(outer)
-    for i, holes in _grouped(shapes[~is_outer], part[~is_outer]):
-        polygons[i] = shapely.polygons(outer[i], holes)
-    return [
-        group[0] if len(group) == 1 else shapely.multipolygons(group)
-        for _, group in _grouped(polygons, region)
-    ]
-
-
-def _grouped(items: NDArray[Any], key: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[Any]]]:
-    """The items of each key, by rising key."""
-    order = np.argsort(key, kind="stable")
-    keys, first = np.unique(key[order], return_index=True)
-    for k, start, stop in zip(keys, first, np.append(first, len(key))[1:], strict=True):
-        yield k, items[order[start:stop]]
+    order = np.lexsort((~rings.is_outer, rings.part, region_of_part[rings.part]))
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    corners = np.argsort(rank[rings.ring], kind="stable")
+    ends = np.cumsum(np.bincount(rings.ring)[order])
+    closed = np.insert(corners, ends, corners[np.append(0, ends[:-1])])
+    ring_starts = np.append(0, ends + np.arange(1, len(ends) + 1))
+    outer = np.flatnonzero(rings.is_outer[order])
+    region = region_of_part[rings.part[order[outer]]]
+    polygons = np.searchsorted(region, np.arange(region[-1] + 2))
+    shapes = shapely.from_ragged_array(
+        shapely.GeometryType.MULTIPOLYGON,
+        xy0[closed],
+        (ring_starts, np.append(outer, len(order)), polygons),
+    )
+    alone = np.diff(polygons) == 1
+    shapes[alone] = shapely.get_geometry(shapes[alone], 0)
+    return list(shapes)
 
 
 @dataclass(frozen=True)
