@@ -13,10 +13,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from models.errors import CardError
+from models.errors import CardError, ModelError
 from wsi.geometry import MPP_RANGE, is_plausible_mpp
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["ACTIVATIONS", "CARD_NAMES", "ModelCard", "file_sha256", "read_card", "write_card"]
 
@@ -81,6 +84,14 @@ class ModelCard:
         """Of the card in canonical JSON: another card, other weights included, has another."""
         text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def require_tiles(self, rgb: NDArray[Any]) -> None:
+        """Raises ModelError where these are not the tiles that the model takes."""
+        if rgb.dtype != "uint8" or rgb.shape[1:] != (self.tile_px, self.tile_px, 3):
+            raise ModelError(
+                f"{self.name} takes uint8 tiles (n, {self.tile_px}, {self.tile_px}, 3), "
+                f"not {rgb.dtype} {rgb.shape}; cut them as its card says"
+            )
 
     def to_json(self) -> dict[str, Any]:
         normalize = {"mean": list(self.mean), "std": list(self.std)}
