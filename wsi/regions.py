@@ -33,6 +33,7 @@ class RegionStats:
     area_mm2: float
     mean_prob: float  # over the region's area
     max_prob: float
+    peak0: tuple[float, float]  # (x0, y0) of the centre of a cell with that probability
     centroid0: tuple[float, float]  # (x0, y0); may lie outside a bent region
     box0: Box
 
@@ -105,7 +106,8 @@ def summarise(
 
 
 def _region_json(region: RegionStats) -> dict[str, Any]:
-    return asdict(region) | {"centroid0": list(region.centroid0), "box0": list(region.box0)}
+    fields = asdict(region)
+    return fields | {name: list(fields[name]) for name in ("peak0", "centroid0", "box0")}
 
 
 def _distribution(prob: NDArray[np.float32]) -> dict[str, float | None]:
@@ -168,8 +170,7 @@ def _measure(
 
     area0 = total(area)
     means = np.stack([total(area * v) for v in (value, center_x, center_y)]) / area0
-    top = np.zeros(count)
-    np.maximum.at(top, label, value)
+    peak = np.lexsort((value, label))[np.cumsum(total()) - 1]  # the last of each label
     cells, mm2 = total(), area0 * heatmap.slide_mpp.x * heatmap.slide_mpp.y / 1e6
     found = ndimage.find_objects(labels)
     order = np.argsort(-area0, kind="stable")
@@ -178,7 +179,8 @@ def _measure(
             cells=int(cells[i]),
             area_mm2=float(mm2[i]),
             mean_prob=float(means[0, i]),
-            max_prob=float(top[i]),
+            max_prob=float(value[peak[i]]),
+            peak0=(float(center_x[peak[i]]), float(center_y[peak[i]])),
             centroid0=(float(means[1, i]), float(means[2, i])),
             box0=_box0(found[i], x, y),
         )

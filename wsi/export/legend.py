@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont
 
-__all__ = ["NOTICE", "Legend", "frame_picture", "round_length_um"]
+__all__ = ["NOTICE", "Legend", "draw_numbers", "font_px", "frame_picture", "round_length_um"]
 
 NOTICE = "Research use only. Not a medical device, not for diagnosis."
 INK, PALE = (25, 25, 30), (95, 95, 105)
@@ -55,6 +55,22 @@ def frame_picture(picture: NDArray[np.uint8], legend: Legend) -> NDArray[np.uint
     notice = round(top + height + 7.0 * em)
     draw.text((em, notice), NOTICE, PALE, _font(round(0.8 * em)), anchor="ls")
     return np.asarray(canvas)
+
+
+def draw_numbers(picture: NDArray[np.uint8], xy: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """A copy with 1, 2 ... in discs at (n, 2) x, y of the picture; discs stay inside it, and the
+    first is on top."""
+    from PIL import Image, ImageDraw
+
+    height, width = picture.shape[:2]
+    em = font_px(Size(width, height))
+    image = Image.fromarray(picture)
+    draw = ImageDraw.Draw(image)
+    for number, (x, y) in reversed(list(enumerate(xy.tolist(), 1))):
+        center = (min(max(x, 0.8 * em), width - 0.8 * em), min(max(y, 0.8 * em), height - 0.8 * em))
+        draw.circle(center, 0.75 * em, fill=PAPER, outline=INK, width=max(1, em // 10))
+        draw.text(center, str(number), INK, _font(round(0.8 * em), bold=True), anchor="mm")
+    return np.asarray(image)
 
 
 def font_px(size: Size) -> int:

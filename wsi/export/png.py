@@ -1,5 +1,6 @@
 """Pictures: the bare heatmap, and the heatmap on the slide with its legend."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi.errors import InvalidOption
-from wsi.export.legend import Legend, font_px, frame_picture
+from wsi.export.legend import Legend, draw_numbers, font_px, frame_picture
 from wsi.export.output import partial_file
 from wsi.export.panel import draw_panel, plan_panel
 from wsi.export.source import ExportSource
@@ -55,10 +56,16 @@ def write_overlay(
 
 
 def draw_overlay(
-    source: ExportSource, style: Style, *, outline: bool = True, most_px: int = MOST_PX
+    source: ExportSource,
+    style: Style,
+    *,
+    outline: bool = True,
+    most_px: int = MOST_PX,
+    marks0: Sequence[tuple[float, float]] = (),
 ) -> NDArray[np.uint8]:
     """The bounds of the slide under the heatmap, framed by title, scale bar and colour bar: uint8
-    RGB, about `most_px` on its longest side at most."""
+    RGB, about `most_px` on its longest side at most. `marks0`, level-0 px, are numbered from 1.
+    """
     heatmap = source.heatmap
     if source.overview is None:
         raise InvalidOption(
@@ -70,6 +77,9 @@ def draw_overlay(
     panel = plan_panel(heatmap, source.overview.mpp, most)
     line_px = max(1, round(max(panel.size) / 1000)) if outline else 0
     picture = draw_panel(heatmap, source.overview, panel, style, line_px)
+    if marks0:
+        xy = (np.asarray(marks0) - heatmap.bounds0[:2]) / panel.px0
+        picture = draw_numbers(picture, xy)
     legend = Legend(
         title=source.slide.name,
         subtitle=_subtitle(source),
@@ -84,7 +94,7 @@ def draw_overlay(
 def _subtitle(source: ExportSource) -> str:
     part = source.summary.get("positive_tissue_fraction")
     if not np.isfinite(source.heatmap.positive).any():
-        return f"{source.model} · no tissue was found: nothing is scored"
+        return f"{source.model} · no tile holds enough tissue: nothing is scored"
     if part is None:
         return source.model
     return f"{source.model} · {100 * part:.1f} % of the scored tissue is at or above the threshold"
