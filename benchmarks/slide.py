@@ -1,0 +1,128 @@
+"""One slide through the whole job: seconds a stage, tiles/s, peak memory, and the two floors.
+
+    python -m benchmarks.slide [--size 20000 | --slide PATH] [--json FILE]
+
+The floors (docs/performance.md) are measured in the same run: every native tile of the file that
+the plan needs decoded once, by libjpeg-turbo on bytes that are in memory already; and every tile
+through the network once, on batches that are there already. On a CPU the two add up: decoding in
+core-seconds / cores, and the network in seconds on all cores.
+"""
+
+import argparse
+import json
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.infer import Classifier, load_classifier
+from models.registry import DEFAULT_MODEL, resolve_model
+from service.pipeline import make_heatmap, prepare
+from service.request import HeatmapRequest
+from wsi.readers import open_slide
+from wsi.tiler import TilePlan, read_tiles
+
+__all__ = ["main", "measure_slide"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, default=20_000, help="side of the phantom, px")
+    parser.add_argument("--slide", type=Path, help="a tiled JPEG TIFF instead of the phantom")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        slide = options.slide or _draw(Path(folder, "phantom.tiff"), options.size)
+        facts = measure_slide(slide, Path(folder, "out"), options.device)
+    for name, value in facts.items():
+        print(f"{name:<34} {value}")
+    if options.json:
+        options.json.write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def measure_slide(slide: Path, out: Path, device: str) -> dict[str, Any]:
+    request = HeatmapRequest(slide=str(slide), device=device)
+    card, _ = resolve_model(DEFAULT_MODEL)
+    classifier = load_classifier(DEFAULT_MODEL, device, batch_size=request.batch_size)
+    batch = np.zeros((request.batch_size, card.tile_px, card.tile_px, 3), np.uint8)
+    classifier.predict(batch)
+    started = time.perf_counter()
+    result = make_heatmap(request, out, card, lambda: classifier)
+    pipeline_s = time.perf_counter() - started
+    with open_slide(slide) as opened:
+        plan = prepare(request, opened, card).plan
+        read_s = _seconds(lambda: [None for _ in read_tiles(opened, plan, batch_size=128)])
+    floors = _floors(slide, plan, classifier, batch)
+    stages = result.run["seconds"]
+    floor_s = floors["decode floor, s"] + floors["network floor, s"]
+    return {
+        "slide": f"{plan.grid.size0.width} x {plan.grid.size0.height} px",
+        "tiles": len(plan),
+        "native tiles": plan.native_tiles,
+        **{f"{stage}, s": round(spent, 2) for stage, spent in stages.items()},
+        "reading alone, s": round(read_s, 2),
+        "whole, s": round(pipeline_s, 2),
+        "tiles/s, whole": round(len(plan) / pipeline_s, 1),
+        **{name: round(value, 2) for name, value in floors.items()},
+        "floor / pipeline": round(floor_s / pipeline_s, 3),
+        "(mask + assemble + export) / network": round(
+            (stages["mask"] + stages["assemble"] + stages["export"]) / floors["network floor, s"],
+            3,
+        ),
+        "peak memory, MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+
+
+def _floors(
+    slide: Path, plan: TilePlan, classifier: Classifier, batch: NDArray[np.uint8]
+) -> dict[str, float]:
+    calls = max(1, min(30, len(plan) // len(batch)))
+    network_s = _seconds(lambda: [classifier.predict(batch) for _ in range(calls)])
+    decoded, decode_s = _decode_sample(slide, plan.level)
+    cores = len(os.sched_getaffinity(0))
+    return {
+        "decode floor, s": plan.native_tiles * decode_s / decoded / cores,
+        "network floor, s": len(plan) * network_s / (calls * len(batch)),
+        "network floor, tiles/s": calls * len(batch) / network_s,
+    }
+
+
+def _decode_sample(slide: Path, level: int) -> tuple[int, float]:
+    """Tiles of the level decoded, and core-seconds: the fullest ones, so no blank flatters us."""
+    import imagecodecs
+    import tifffile
+
+    with tifffile.TiffFile(slide) as tiff:
+        page: Any = tiff.series[0].levels[level].pages[0]
+        sizes = np.array(page.databytecounts)
+        largest = np.argsort(-sizes)[: max(1, len(sizes) // 2)][:300]
+        tables, data = page.jpegtables, []
+        for index in largest:
+            tiff.filehandle.seek(page.dataoffsets[index])
+            data.append(tiff.filehandle.read(int(sizes[index])))
+    seconds = _seconds(lambda: [imagecodecs.jpeg8_decode(d, tables=tables) for d in data])
+    return len(data), seconds
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _draw(path: Path, size: int) -> Path:
+    from wsi.phantom import draw_phantom
+
+    draw_phantom(path, size_px=size)
+    return path
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,259 @@
+"""Many slides on dask.distributed: a slide is a task, safe to run twice."""
+
+import csv
+import logging
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.batch_list import BatchTask
+from service.progress import Progress, Silent
+from service.request import HeatmapRequest
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from models.card import ModelCard
+    from models.infer import Classifier
+
+__all__ = ["SUMMARY", "BatchOutcome", "BatchRow", "run_batch", "run_task"]
+
+logger = logging.getLogger(__name__)
+
+SUMMARY = "summary.csv"
+
+THREADS = 2
+"""Slides at once in a worker: one is scored while the next is opened, masked and read ahead."""
+
+
+@dataclass(frozen=True)
+class BatchRow:
+    """What became of one slide: a line of summary.csv."""
+
+    slide: str
+    folder: str
+    status: str  # done, kept, no-tissue, failed
+    tiles: int = 0
+    tissue_mm2: float | None = None
+    positive_mm2: float | None = None
+    max_prob: float | None = None
+    seconds: float = 0.0
+    warnings: str = ""
+    reason: str = ""  # of a failure
+
+
+@dataclass(frozen=True)
+class BatchOutcome:
+    rows: tuple[BatchRow, ...]
+    summary: Path
+
+    @property
+    def failed(self) -> tuple[BatchRow, ...]:
+        return tuple(row for row in self.rows if row.status == "failed")
+
+    def to_json(self) -> dict[str, Any]:
+        return {"summary": str(self.summary), "slides": [vars(row) for row in self.rows]}
+
+    def to_text(self) -> str:
+        counts = Counter(row.status for row in self.rows)
+        lines = [f"failed: {row.slide}: {row.reason}" for row in self.failed]
+        total = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+        return "\n".join([*lines, f"{len(self.rows)} slides: {total}; see {self.summary}"])
+
+
+def run_batch(
+    tasks: Sequence[BatchTask],
+    out: Path,
+    *,
+    scheduler: str | None = None,
+    workers: int | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> BatchOutcome:
+    """Runs every task and writes `out`/summary.csv line by line as slides end.
+
+    `scheduler`: address of a Dask cluster that sees the same paths; None: a local one. A failed
+    slide is a row with its reason, and the others go on.
+    """
+    progress = progress or Silent()
+    out.mkdir(parents=True, exist_ok=True)
+    progress.start("slides", len(tasks))
+    rows: list[BatchRow] = []
+    with _client(scheduler, workers) as client, _summary(out / SUMMARY) as write:
+        for row in _rows(client, tasks, overwrite):
+            rows.append(row)
+            write(row)
+            progress.advance(1)
+    return BatchOutcome(tuple(sorted(rows, key=lambda row: row.slide)), out / SUMMARY)
+
+
+def run_task(task: BatchTask, overwrite: bool) -> BatchRow:
+    """One slide, in a worker. What was foreseen becomes a failed row."""
+    from models.errors import ModelError
+    from models.registry import resolve_model
+    from service.errors import ServiceError
+    from service.pipeline import make_heatmap
+    from wsi.errors import WsiError
+
+    try:
+        card, _ = resolve_model(task.request.model)
+        result = make_heatmap(
+            task.request,
+            task.folder,
+            card,
+            lambda: _resident(task.request),
+            overwrite=overwrite,
+        )
+    except (WsiError, ModelError, ServiceError, OSError) as error:
+        logger.warning("slide=%s failed: %s", task.request.slide, error)
+        return _failed(task, str(error))
+    return _row(task, result.manifest, result.run, kept=result.kept)
+
+
+def _rows(client: "Client", tasks: Sequence[BatchTask], overwrite: bool) -> Iterator[BatchRow]:
+    from distributed import as_completed
+
+    futures = {
+        client.submit(run_task, task, overwrite, key=f"slide-{n}", pure=False): task
+        for n, task in enumerate(tasks)
+    }
+    try:
+        for future in as_completed(futures):
+            yield _result_of(future, futures[future])
+    finally:
+        client.cancel(list(futures))
+
+
+def _result_of(future: Any, task: BatchTask) -> BatchRow:
+    error = future.exception()
+    if error is None:
+        row: BatchRow = future.result()
+        return row
+    if type(error).__name__ == "KilledWorker":
+        reason = "its worker process died each time (out of memory, or a crash in a decoder)"
+        return _failed(task, reason)
+    return _failed(task, f"{type(error).__name__}: {error}")
+
+
+def _failed(task: BatchTask, reason: str) -> BatchRow:
+    return BatchRow(task.request.slide, str(task.folder), "failed", reason=reason)
+
+
+def _row(task: BatchTask, manifest: dict[str, Any], run: dict[str, Any], *, kept: bool) -> BatchRow:
+    summary = manifest["summary"]
+    empty = manifest["outcome"] == "no-tissue"
+    return BatchRow(
+        slide=task.request.slide,
+        folder=str(task.folder),
+        status="kept" if kept else "no-tissue" if empty else "done",
+        tiles=manifest["tiles"],
+        tissue_mm2=summary["tissue_mm2"],
+        positive_mm2=summary["positive_tissue_mm2"],
+        max_prob=None if empty else summary["prob"]["max"],
+        seconds=round(sum(run.get("seconds", {}).values()), 2),
+        warnings="; ".join(manifest["warnings"]),
+    )
+
+
+@contextmanager
+def _summary(path: Path) -> Iterator[Any]:
+    """A function that adds a line to the CSV and flushes it, so that a reader sees it at once."""
+    names = [field.name for field in fields(BatchRow)]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, names)
+        table.writeheader()
+        file.flush()
+
+        def write(row: BatchRow) -> None:
+            table.writerow(vars(row))
+            file.flush()
+
+        yield write
+
+
+@contextmanager
+def _client(scheduler: str | None, workers: int | None) -> Iterator["Client"]:
+    from distributed import Client, LocalCluster
+
+    if scheduler:
+        with Client(scheduler) as client:
+            yield client
+        return
+    with (
+        LocalCluster(
+            n_workers=workers or max(1, count_gpus()),
+            threads_per_worker=THREADS,
+            dashboard_address=None,
+            # slides are streamed; Dask's own limit would only kill a worker that holds a mask
+            memory_limit=0,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def count_gpus() -> int:
+    """NVIDIA devices, without importing torch."""
+    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+
+
+def _own_device(device: str) -> str:
+    """A GPU for each worker of a machine that has several."""
+    from distributed import get_worker
+
+    gpus = count_gpus()
+    name = str(get_worker().name)
+    return (
+        f"cuda:{int(name) % gpus}" if device == "auto" and gpus > 1 and name.isdigit() else device
+    )
+
+
+_LOADING = threading.Lock()
+
+
+def _resident(request: HeatmapRequest) -> "Classifier":
+    """This process's one model, loaded with the first slide."""
+    with _LOADING:  # two threads that come first must not load two
+        return _load(request.model, _own_device(request.device), request.batch_size)
+
+
+@lru_cache(maxsize=1)
+def _load(model: str, device: str, batch_size: int) -> "Classifier":
+    from models.infer import load_classifier
+
+    return SharedClassifier(load_classifier(model, device, batch_size=batch_size))
+
+
+class SharedClassifier:
+    """A classifier that the threads of a worker take turns with, batch by batch."""
+
+    def __init__(self, classifier: "Classifier") -> None:
+        self._classifier = classifier
+        self._turn = threading.Lock()
+
+    @property
+    def card(self) -> "ModelCard":
+        return self._classifier.card
+
+    @property
+    def device(self) -> str:
+        return self._classifier.device
+
+    @property
+    def batch_size(self) -> int:
+        return self._classifier.batch_size
+
+    def predict(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with self._turn:
+            return self._classifier.predict(rgb)
+
+    def close(self) -> None:
+        """Stays: the next slide uses it."""

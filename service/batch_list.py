@@ -1,0 +1,146 @@
+"""Which slides a batch has, and where each one's result goes."""
+
+import csv
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from service.errors import InvalidRequest
+from service.request import HeatmapRequest
+
+__all__ = ["SUFFIXES", "BatchTask", "list_slides"]
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
+SCANS = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide")
+SUFFIXES = frozenset((*SCANS, ".dcm", ".czi", *PICTURES))
+"""Of files that a folder is searched for; a list may name any file."""
+
+COLUMNS = ("path", "mpp", "mask")
+
+
+@dataclass(frozen=True)
+class BatchTask:
+    request: HeatmapRequest
+    folder: Path  # of the result
+
+
+def list_slides(source: Path, out: Path, template: HeatmapRequest) -> list[BatchTask]:
+    """The slides below a folder, or of a CSV with the columns path, mpp, mask (the last two may be
+    left out or empty). Paths in a CSV are relative to it.
+
+    Results mirror the slides' relative paths, extensions included, so that two slides of one name
+    are both kept. Raises InvalidRequest.
+    """
+    if source.is_dir():
+        slides = list(_find(source, out))
+        requests = [replace(template, slide=str(path)) for path in slides]
+        root = source
+    elif source.is_file():
+        requests = list(_read_list(source, template))
+        root = _common_folder([r.slide for r in requests])
+    else:
+        raise InvalidRequest(f"{source}: no such folder or list; give a folder of slides or a CSV")
+    if not requests:
+        raise InvalidRequest(f"{source}: no slide in it; known are {' '.join(sorted(SUFFIXES))}")
+    tasks = [BatchTask(r, out / _relative(r.slide, root)) for r in requests]
+    _refuse_doubles(tasks, source)
+    return tasks
+
+
+def _find(folder: Path, out: Path) -> Iterator[Path]:
+    """Slide files below the folder, sorted; one for each DICOM series; nothing of `out`."""
+    series: set[tuple[Path, str]] = set()
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and not _is_other(parent, name, out)
+        )
+        for path in sorted(Path(parent, name) for name in names if not name.startswith(".")):
+            if path.suffix.lower() not in SUFFIXES:
+                continue
+            if path.suffix.lower() == ".dcm":
+                key = (path.parent, _series_uid(path))
+                if key in series:
+                    continue
+                series.add(key)
+            yield path
+
+
+def _is_other(parent: str, name: str, out: Path) -> bool:
+    """The results' own folder, a store, or the data folder beside an MRXS file."""
+    path = Path(parent, name)
+    return (
+        path.resolve() == out.resolve()
+        or path.suffix in (".zarr", ".partial")
+        or path.with_name(name + ".mrxs").is_file()
+    )
+
+
+def _series_uid(path: Path) -> str:
+    """The DICOM series that a file belongs to; its own name where the header cannot be read."""
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
+        return str(header.SeriesInstanceUID)
+    except (InvalidDicomError, AttributeError, OSError, ValueError):
+        return path.name
+
+
+def _read_list(path: Path, template: HeatmapRequest) -> Iterator[HeatmapRequest]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        table = csv.DictReader(file)
+        unknown = set(table.fieldnames or ()) - set(COLUMNS)
+        if "path" not in (table.fieldnames or ()) or unknown:
+            raise InvalidRequest(
+                f"{path}: its columns are {', '.join(table.fieldnames or ['none'])}; "
+                f"use {','.join(COLUMNS)} (the last two may be left out)"
+            )
+        for row in table:
+            yield _request_of(row, path, table.line_num, template)
+
+
+def _request_of(
+    row: Mapping[str, str | None], path: Path, line: int, template: HeatmapRequest
+) -> HeatmapRequest:
+    slide, mpp, mask = ((row.get(name) or "").strip() for name in COLUMNS)
+    if not slide:
+        raise InvalidRequest(f"{path}, line {line}: the path is empty")
+    try:
+        slide_mpp = float(mpp) if mpp else template.mpp
+    except ValueError as error:
+        raise InvalidRequest(f"{path}, line {line}: mpp {mpp!r} is no number in um/px") from error
+    request = replace(template, slide=_beside(path, slide), mpp=slide_mpp)
+    if not mask:
+        return request
+    own = replace(request, mask=mask)
+    return replace(own, mask=_beside(path, mask)) if own.has_own_mask else own
+
+
+def _beside(list_file: Path, entry: str) -> str:
+    return entry if "://" in entry else str(list_file.parent / entry)
+
+
+def _common_folder(slides: list[str]) -> Path:
+    local = [str(Path(slide).absolute().parent) for slide in slides if "://" not in slide]
+    return Path(os.path.commonpath(local)) if local else Path()
+
+
+def _relative(slide: str, root: Path) -> Path:
+    if "://" in slide:
+        return Path(
+            *[part for part in slide.split("://", 1)[1].split("/") if part not in ("", "..")]
+        )
+    path, root = Path(os.path.normpath(Path(slide).absolute())), root.absolute()
+    return path.relative_to(os.path.normpath(root))
+
+
+def _refuse_doubles(tasks: list[BatchTask], source: Path) -> None:
+    seen: set[Path] = set()
+    for task in tasks:
+        if task.folder in seen:
+            raise InvalidRequest(f"{source}: {task.request.slide} is in it twice; name it once")
+        seen.add(task.folder)

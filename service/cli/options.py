@@ -1,0 +1,25 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["AsJson", "DryRun", "MaskOption", "MppOption", "Out", "Overwrite", "Quiet", "Reader"]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be read, how many tiles, how long.")
+]
+MaskOption = Annotated[
+    str,
+    typer.Option("--mask", help="Method, or your own mask: an image, or regions.geojson."),
+]
+MppOption = Annotated[
+    float | None,
+    typer.Option("--mpp", help="um/px of the slide's level 0, where the file does not state it."),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for what is written.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a different result.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+Reader = Annotated[str, typer.Option("--reader", help="auto, openslide, tiffslide or image.")]

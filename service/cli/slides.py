@@ -1,0 +1,194 @@
+"""Commands about one slide, without a network: info, mask, tile, phantom."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli.options import AsJson, MaskOption, MppOption, Out, Overwrite, Quiet, Reader
+from service.cli.terminal import TerminalProgress, print_json, say, warn
+
+if TYPE_CHECKING:
+    from wsi.mask import TissueMask
+    from wsi.overview import Overview
+    from wsi.slide import SlideInfo
+
+__all__ = ["info", "mask", "phantom", "tile"]
+
+MASK_MPP = 8.0
+
+SlideArgument = Annotated[str, typer.Argument(help="A slide's file, folder or URL.")]
+
+
+def info(
+    slide: SlideArgument, mpp: MppOption = None, reader: Reader = "auto", as_json: AsJson = False
+) -> None:
+    """What a slide's file says: size, levels, resolution and where it is from, warnings."""
+    from wsi.readers import open_slide
+
+    with open_slide(slide, mpp, reader) as opened:
+        facts = info_from_slide(opened.info)
+    if as_json:
+        print_json(facts)
+        return
+    for name, value in facts.items():
+        if name == "levels":
+            for number, level in enumerate(value):
+                say(f"  level {number}: {level['width']} x {level['height']} px, {level['what']}")
+        elif name == "warnings":
+            for warning in value:
+                warn(warning)
+        else:
+            say(f"{name.replace('_', ' ')}: {'not stated' if value is None else value}")
+
+
+def info_from_slide(info: "SlideInfo") -> dict[str, Any]:
+    """SlideInfo as JSON types, in the order in which a person reads it."""
+    levels = [
+        {
+            "width": level.size.width,
+            "height": level.size.height,
+            "downsample": list(level.downsample),
+            "tile": list(level.tile),
+            "what": f"1/{level.downsample.x:g}, tiles of {level.tile.width} x {level.tile.height}",
+        }
+        for level in info.levels
+    ]
+    return {
+        "path": info.path,
+        "reader": info.reader,
+        "vendor": info.vendor,
+        "width": info.size.width,
+        "height": info.size.height,
+        "mpp": None if info.mpp is None else list(info.mpp),
+        "mpp_source": info.mpp_source,
+        "objective_power": info.objective_power,
+        "bounds": None if info.bounds is None else list(info.bounds),
+        "background": list(info.background),
+        "icc_profile": f"{len(info.icc_profile)} bytes" if info.icc_profile else None,
+        "levels": levels,
+        "warnings": list(info.warnings),
+    }
+
+
+def mask(
+    slide: SlideArgument,
+    out: Out = Path("masks"),
+    mask: MaskOption = "saturation",
+    mpp: MppOption = None,
+    reader: Reader = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Where the tissue is: OUT/<slide name>.mask.png (0 or 255) and a picture to look at."""
+    from service.picture import write_png
+    from wsi.mask import mask_image, mask_picture
+    from wsi.overview import read_overview
+    from wsi.readers import open_slide
+
+    with open_slide(slide, mpp, reader) as opened:
+        overview = read_overview(opened, MASK_MPP)
+        tissue = tissue_from_option(mask, overview, opened.info)
+        name = opened.info.name
+    written = [out / f"{name}.mask.png", out / f"{name}.mask-picture.png"]
+    write_png(mask_image(tissue), written[0])
+    write_png(mask_picture(overview, tissue), written[1])
+    facts = {
+        "method": tissue.method,
+        "mpp": tissue.mpp,
+        "tissue_mm2": round(tissue.area_mm2, 4),
+        "tissue_fraction": round(float(tissue.tissue.mean()), 6),
+        "warnings": list(tissue.warnings),
+        "written": [str(path) for path in written],
+    }
+    _report(facts, as_json)
+
+
+def tissue_from_option(option: str, overview: "Overview", info: "SlideInfo") -> "TissueMask":
+    """A method's mask, or the user's own."""
+    from wsi.user_mask import read_mask
+
+    from service.request import HeatmapRequest
+    from wsi.mask import tissue_mask
+
+    if HeatmapRequest(slide=info.path, mask=option).has_own_mask:
+        return read_mask(Path(option), info)
+    return tissue_mask(overview, option)
+
+
+def tile(
+    slide: SlideArgument,
+    out: Out = Path("tiles"),
+    tile_px: Annotated[int, typer.Option(help="Side of a tile, 16 px or more.")] = 50,
+    tile_mpp: Annotated[float, typer.Option(help="um/px of the tiles.")] = 4.0,
+    stride_px: Annotated[int | None, typer.Option(help="Default: the tile size.")] = None,
+    min_tissue: Annotated[float, typer.Option(help="Least tissue fraction, 0 to 1.")] = 0.1,
+    mask: MaskOption = "saturation",
+    mpp: MppOption = None,
+    reader: Reader = "auto",
+    upsample: Annotated[bool, typer.Option(help="Accept a slide that is too coarse.")] = False,
+    overwrite: Overwrite = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many tiles.")] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Cuts the tissue into OUT/<slide name>.tiles.zarr."""
+    from wsi.grid import TileGrid, select_tiles
+    from wsi.overview import read_overview
+    from wsi.readers import open_slide
+    from wsi.slide import require_mpp
+    from wsi.tiler import plan_tiles, write_tiles
+
+    with open_slide(slide, mpp, reader) as opened, TerminalProgress(quiet=quiet) as progress:
+        about = opened.info
+        grid = TileGrid.over(
+            about.size,
+            require_mpp(about),
+            tile_px=tile_px,
+            mpp=tile_mpp,
+            stride_px=stride_px,
+            bounds0=about.bounds,
+        )
+        tissue = tissue_from_option(mask, read_overview(opened, MASK_MPP), about)
+        plan = plan_tiles(
+            about, grid, select_tiles(grid, tissue, min_tissue), allow_upsampling=upsample
+        )
+        target = out / f"{about.name}.tiles.zarr"
+        facts = {"tiles": len(plan.indices), "level": plan.level, "store": str(target)}
+        if not dry_run:
+            progress.start("tiles", len(plan.indices))
+            write_tiles(opened, plan, target, overwrite=overwrite, on_progress=progress.advance)
+    _report(facts, as_json)
+
+
+def phantom(
+    out: Annotated[Path, typer.Argument(help="The TIFF to write.")],
+    size: Annotated[int, typer.Option(help="Side in px, to 100,000.")] = 20_000,
+    mpp: Annotated[float, typer.Option(help="um/px of level 0.")] = 0.25,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+    pen: Annotated[str | None, typer.Option(help="red, green, blue or black.")] = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draws an H&E-like slide with known tumour regions, and its truth beside it."""
+    from wsi.phantom import draw_phantom
+
+    with TerminalProgress(quiet=quiet) as progress:
+        truth = draw_phantom(
+            out, size_px=size, mpp=mpp, seed=seed, pen=pen, overwrite=overwrite, progress=progress
+        )
+    _report({"slide": str(out), "truth": str(truth.mask_path)}, as_json)
+
+
+def _report(facts: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(facts)
+        return
+    for name, value in facts.items():
+        if name == "warnings":
+            for warning in value:
+                warn(warning)
+        elif isinstance(value, list):
+            say("\n".join(str(item) for item in value))
+        else:
+            say(f"{name.replace('_', ' ')}: {value}")

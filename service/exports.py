@@ -1,0 +1,121 @@
+"""A finished result in further formats, without scoring anything again."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+from service.outputs import OUTPUTS, require_outputs
+from service.results import MASK_IMAGE, RUN, SCORES, ResultFolder
+from wsi.errors import InvalidOption, ResultExists, StoreIncomplete
+from wsi.export import export, load_writer, ome_zarr
+from wsi.export.source import ExportSource
+from wsi.geometry import Box, Mpp, Scale, Size
+from wsi.grid import TileGrid
+from wsi.mask import TissueMask
+from wsi.regions import summarise
+from wsi.slide import SlideInfo
+from wsi.store import ScoreStore
+
+__all__ = ["export_result", "load_source"]
+
+PICTURES = ("overlay", "report")  # formats that show the slide itself
+
+
+def export_result(
+    folder: Path,
+    names: Iterable[str],
+    out: Path,
+    *,
+    slide: str | None = None,
+    overwrite: bool = False,
+    **options: Any,
+) -> list[Path]:
+    """Writes the named outputs (keys of OUTPUTS) of a result into `out`, and returns their paths.
+
+    Of `options`, each writer is given those that it knows and that are not None. `slide`: where the
+    slide is now, for outputs that show it. Raises InvalidOption, ResultExists, StoreIncomplete.
+    """
+    names = tuple(names)
+    require_outputs(names)
+    targets = [out / OUTPUTS[name].file for name in names]
+    for target in targets:
+        if target.exists() and not overwrite:
+            raise ResultExists(f"{target}: it is there; use --overwrite, or another --out")
+    source = load_source(folder)
+    if any(OUTPUTS[name].format in PICTURES for name in names):
+        source = _with_picture(source, folder, slide)
+    out.mkdir(parents=True, exist_ok=True)
+    for name, target in zip(names, targets, strict=True):
+        output = OUTPUTS[name]
+        known = signature(load_writer(output.format)).parameters
+        asked = {k: v for k, v in options.items() if k in known and v is not None}
+        export(source, output.format, target, **{**asked, **output.options})
+    return targets
+
+
+def load_source(folder: Path) -> ExportSource:
+    """What the writers need, from a result's own files. Raises StoreIncomplete, StoreMismatch."""
+    manifest = ResultFolder(folder).manifest()
+    if manifest is None:
+        raise StoreIncomplete(f"{folder}: no finished result is there; run `wsi heatmap` first")
+    heatmap = ome_zarr.read(folder / OUTPUTS["ome-zarr"].file)
+    grid = TileGrid.from_json(manifest["grid"])
+    scores = ScoreStore.open(folder / SCORES)
+    mask = _read_mask(folder / MASK_IMAGE, manifest["mask"])
+    return ExportSource(
+        slide=_slide_info(manifest["slide"]),
+        slide_id=manifest["slide"]["id"],
+        model=manifest["model"]["name"],
+        heatmap=heatmap,
+        grid=grid,
+        indices=grid.indices_from_xy0(scores.xy0),
+        prob=scores.prob,
+        mask=mask,
+        summary=summarise(heatmap, mask),
+        warnings=tuple(manifest["warnings"]),
+        provenance={name: manifest[name] for name in ("slide", "model", "parameters", "software")},
+    )
+
+
+def _read_mask(path: Path, facts: dict[str, Any]) -> TissueMask:
+    import numpy as np
+    from PIL import Image
+
+    with Image.open(path) as image:
+        tissue = np.asarray(image.convert("L")) > 0
+    return TissueMask(tissue, facts["mpp"], Scale(*facts["px0"]), facts["method"])
+
+
+def _slide_info(facts: dict[str, Any]) -> SlideInfo:
+    """As much of the slide as exports need; its levels are not in a manifest."""
+    return SlideInfo(
+        path=facts["name"],
+        reader=facts["reader"],
+        vendor=facts["vendor"],
+        size=Size(*facts["size0"]),
+        levels=(),
+        mpp=Mpp(*facts["mpp"]),
+        mpp_source=facts["mpp_source"],
+        objective_power=facts["objective_power"],
+        bounds=Box(*facts["bounds0"]) if facts["bounds0"] else None,
+    )
+
+
+def _with_picture(source: ExportSource, folder: Path, slide: str | None) -> ExportSource:
+    from service.picture import read_picture
+    from wsi.readers import open_slide
+
+    run = json.loads((folder / RUN).read_text(encoding="utf-8"))
+    path = slide or run["request"]["slide"]
+    if slide is None and "://" not in path and not Path(path).exists():
+        raise InvalidOption(f"{path}: the slide is not there any more; say where with --slide")
+    with open_slide(path, source.heatmap.slide_mpp) as opened:
+        if opened.info.size != source.heatmap.size0:
+            raise InvalidOption(
+                f"{path}: {opened.info.size.width} x {opened.info.size.height} px, but the result "
+                f"is of a slide of {source.heatmap.size0.width} x {source.heatmap.size0.height}"
+            )
+        return replace(source, overview=read_picture(opened))

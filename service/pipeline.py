@@ -1,0 +1,248 @@
+"""A slide goes in, a folder with its heatmap comes out."""
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from wsi.user_mask import read_mask
+
+from models.card import ModelCard
+from models.infer import Classifier, load_classifier, score_tiles
+from models.registry import resolve_model
+from service.errors import Stopped
+from service.outputs import OUTPUTS, require_outputs
+from service.picture import read_picture, write_png
+from service.progress import Progress, Silent, StageClock
+from service.records import describe_run, describe_work, manifest_of
+from service.request import HeatmapRequest
+from service.results import MASK_IMAGE, SCORES, ResultFolder, work_sha256
+from wsi.export import export
+from wsi.export.source import ExportSource
+from wsi.grid import TileGrid, select_tiles
+from wsi.heatmap import assemble
+from wsi.mask import TissueMask, mask_image, tissue_mask
+from wsi.overview import Overview, read_overview
+from wsi.readers import open_slide
+from wsi.regions import summarise
+from wsi.slide import Slide, require_mpp
+from wsi.store import RowWriter, ScoreStore
+from wsi.tiler import TilePlan, plan_tiles, read_tiles
+
+__all__ = [
+    "MASK_MPP",
+    "HeatmapResult",
+    "Prepared",
+    "make_heatmap",
+    "prepare",
+    "run_request",
+]
+
+MASK_MPP = 8.0
+
+
+@dataclass(frozen=True)
+class HeatmapResult:
+    """What make_heatmap() left on disk."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    run: dict[str, Any]  # empty where the result was kept
+    kept: bool  # an equal result was there already
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that is known before the first tile is read."""
+
+    mask: TissueMask
+    grid: TileGrid
+    plan: TilePlan
+    overview: Overview  # at the mask's resolution
+
+
+def run_request(
+    request: HeatmapRequest,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> HeatmapResult:
+    """One slide with a model of its own, into `out`/<slide name>/; see make_heatmap()."""
+    card, _ = resolve_model(request.model)
+    folder = out / Path(request.slide.rstrip("/")).name
+    loaded: list[Classifier] = []
+
+    def load() -> Classifier:
+        if not loaded:
+            loaded.append(
+                load_classifier(
+                    request.model,
+                    request.device,
+                    batch_size=request.batch_size,
+                    trust_code=request.trust_code,
+                )
+            )
+        return loaded[0]
+
+    try:
+        return make_heatmap(request, folder, card, load, overwrite=overwrite, progress=progress)
+    finally:
+        for classifier in loaded:
+            classifier.close()
+
+
+def make_heatmap(
+    request: HeatmapRequest,
+    folder: Path,
+    card: ModelCard,
+    classifier: Callable[[], Classifier],
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> HeatmapResult:
+    """Scores one slide into `folder`, or keeps the equal result that is there.
+
+    `classifier` is called when the first tile is about to be scored. A run that was stopped goes on
+    where it was. Raises WsiError, ModelError, ServiceError.
+    """
+    require_outputs(request.formats)
+    clock = StageClock(progress or Silent())
+    result = ResultFolder(folder)
+    with open_slide(request.slide, request.mpp, request.reader, apply_icc=request.icc) as slide:
+        require_mpp(slide.info)
+        with clock.stage("hash"):
+            work = describe_work(request, slide.info, card)
+        if result.holds(work):
+            return HeatmapResult(folder, result.manifest() or {}, {}, kept=True)
+        with result.writing(work, overwrite=overwrite) as partial:
+            with clock.stage("mask"):
+                prepared = prepare(request, slide, card)
+            prob, device = _score(
+                slide, prepared.plan, partial, card, work, classifier, request, clock
+            )
+            with clock.stage("assemble"):
+                source = _assemble(request, slide, prepared, prob, card, work)
+            with clock.stage("export", len(request.formats)):
+                _export(source, partial, request.formats, clock.progress)
+            manifest = manifest_of(work, source, partial)
+            run = describe_run(request, clock.seconds, device)
+            result.publish(manifest, run)
+    return HeatmapResult(folder, manifest, run, kept=False)
+
+
+def prepare(request: HeatmapRequest, slide: Slide, card: ModelCard) -> Prepared:
+    """Mask, grid and plan: what would be read and how many tiles, without reading them."""
+    info = slide.info
+    overview = read_overview(slide, MASK_MPP)
+    mask = (
+        read_mask(Path(request.mask), info)
+        if request.has_own_mask
+        else tissue_mask(overview, request.mask)
+    )
+    grid = TileGrid.over(
+        info.size,
+        require_mpp(info),
+        tile_px=card.tile_px,
+        mpp=card.mpp,
+        stride_px=request.stride_px,
+        bounds0=info.bounds,
+    )
+    indices = select_tiles(grid, mask, request.min_tissue)
+    plan = plan_tiles(info, grid, indices, allow_upsampling=request.upsample)
+    return Prepared(mask, grid, plan, overview)
+
+
+def _score(
+    slide: Slide,
+    plan: TilePlan,
+    partial: Path,
+    card: ModelCard,
+    work: dict[str, Any],
+    classifier: Callable[[], Classifier],
+    request: HeatmapRequest,
+    clock: StageClock,
+) -> tuple[NDArray[np.float32], str]:
+    """Probabilities in the order of the plan, float32 (tiles, classes), and on what they were made.
+
+    Shards go to disk as they are done; what a stopped run left is not done again.
+    """
+    store, device = partial / SCORES, "none"
+    if not store.exists():
+        made_from = {"work_sha256": work_sha256(work), "grid": plan.grid.to_json()}
+        with (
+            clock.stage("score", len(plan.indices)),
+            ScoreStore.create(store, plan.xy0, card.classes, made_from, restart=True) as writer,
+        ):
+            clock.progress.advance(len(plan.indices) - sum(map(len, writer.missing)))
+            for rows in writer.missing:
+                device = classifier().device
+                _score_rows(slide, plan, rows, writer, classifier(), clock.progress)
+            writer.finish()
+    return ScoreStore.open(store).prob, device
+
+
+def _score_rows(
+    slide: Slide,
+    plan: TilePlan,
+    rows: range,
+    writer: RowWriter,
+    classifier: Classifier,
+    progress: Progress,
+) -> None:
+    """Reads, scores and writes some tiles: threads read ahead while the network works."""
+    size = classifier.batch_size
+    with closing(
+        read_tiles(slide, plan, batch_size=size, first=rows.start, stop=rows.stop)
+    ) as batches:
+        for scored in score_tiles(classifier, batches):
+            writer.write(scored.start, scored.prob)
+            progress.advance(len(scored.prob))
+            if progress.should_stop():
+                raise Stopped(f"{slide.info.path}: stopped; the next run goes on where it was")
+
+
+def _assemble(
+    request: HeatmapRequest,
+    slide: Slide,
+    prepared: Prepared,
+    prob: NDArray[np.float32],
+    card: ModelCard,
+    work: dict[str, Any],
+) -> ExportSource:
+    heatmap = assemble(
+        prepared.grid,
+        prepared.plan.indices,
+        prob,
+        classes=card.classes,
+        positive_class=card.positive_class,
+        threshold=card.threshold,
+        window=request.window,
+    )
+    return ExportSource(
+        slide=slide.info,
+        slide_id=work["slide"]["id"],
+        model=card.name,
+        heatmap=heatmap,
+        grid=prepared.grid,
+        indices=prepared.plan.indices,
+        prob=prob,
+        mask=prepared.mask,
+        overview=read_picture(slide, prepared.overview),
+        summary=summarise(heatmap, prepared.mask),
+        warnings=(*slide.info.warnings, *prepared.mask.warnings),
+        provenance=work | {"card": card.to_json()},
+    )
+
+
+def _export(
+    source: ExportSource, partial: Path, names: tuple[str, ...], progress: Progress
+) -> None:
+    write_png(mask_image(source.mask), partial / MASK_IMAGE)
+    for name in names:
+        output = OUTPUTS[name]
+        export(source, output.format, partial / output.file, **output.options)
+        progress.advance(1)

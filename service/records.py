@@ -1,0 +1,91 @@
+"""What is written down about a piece of work: the manifest, and the record of the run."""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from wsi.identity import slide_identity
+
+from models.card import ModelCard
+from service.request import HeatmapRequest
+from service.results import object_hashes, work_sha256
+from wsi import __version__
+from wsi.export.source import ExportSource
+from wsi.slide import SlideInfo
+
+__all__ = ["describe_run", "describe_work", "manifest_of"]
+
+MANIFEST_SCHEMA = 1
+
+LIBRARIES = ("numpy", "torch", "torchvision", "zarr", "openslide-python", "tiffslide", "tifffile")
+
+
+def describe_work(request: HeatmapRequest, info: SlideInfo, card: ModelCard) -> dict[str, Any]:
+    """Everything that determines the result, and nothing else: equal work is done once."""
+    return {
+        "slide": _describe_slide(info),
+        "model": {
+            "name": card.name,
+            "version": card.version,
+            "card_sha256": card.sha256,
+            "weights_sha256": card.weights_sha256,
+        },
+        "parameters": request.parameters(),
+        "software": {"wsi-heatmap": __version__},
+    }
+
+
+def manifest_of(work: Mapping[str, Any], source: ExportSource, folder: Path) -> dict[str, Any]:
+    """The work, its outcome, and every file below `folder` with its sha256."""
+    return {
+        "schema": MANIFEST_SCHEMA,
+        "work_sha256": work_sha256(work),
+        **work,
+        "outcome": "heatmap" if len(source.prob) else "no-tissue",
+        "frame": "level-0 pixels of the slide, top left origin; GeoJSON: cropped to its bounds",
+        "grid": source.grid.to_json(),
+        "tiles": len(source.prob),
+        "mask": {
+            "method": source.mask.method,
+            "mpp": source.mask.mpp,
+            "px0": list(source.mask.px0),
+        },
+        "summary": dict(source.summary),
+        "warnings": list(source.warnings),
+        "outputs": object_hashes(folder),
+    }
+
+
+def describe_run(
+    request: HeatmapRequest, seconds: Mapping[str, float], device: str
+) -> dict[str, Any]:
+    """When, how long, on what: differs from run to run, so it stands outside every hash."""
+    return {
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "request": asdict(request),
+        "seconds": {stage: round(spent, 3) for stage, spent in seconds.items()},
+        "device": device,
+        "host": {"machine": platform.machine(), "system": platform.platform()},
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in LIBRARIES},
+    }
+
+
+def _describe_slide(info: SlideInfo) -> dict[str, Any]:
+    identity = slide_identity(info)
+    return {
+        "name": info.name,
+        "id": identity.get("sha256") or work_sha256(identity),
+        "identity": identity,
+        "reader": info.reader,
+        "vendor": info.vendor,
+        "size0": list(info.size),
+        "mpp": list(info.mpp) if info.mpp else None,
+        "mpp_source": info.mpp_source,
+        "objective_power": info.objective_power,
+        "bounds0": list(info.bounds) if info.bounds else None,
+    }

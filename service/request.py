@@ -1,0 +1,66 @@
+"""What somebody asks for: a slide, a model, and how to look."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from service.errors import InvalidRequest
+from wsi.grid import MIN_TISSUE
+
+__all__ = ["DEFAULT_FORMATS", "DEFAULT_MODEL", "HeatmapRequest"]
+
+DEFAULT_MODEL = "idc-resnet18"
+DEFAULT_FORMATS = ("ome-zarr", "png", "overlay", "csv", "geojson", "report")
+
+
+@dataclass(frozen=True)
+class HeatmapRequest:
+    """JSON in: everything that a worker needs to make one heatmap."""
+
+    slide: str  # path or URL
+    model: str = DEFAULT_MODEL
+    mpp: float | None = None  # of the slide's level 0, where the file does not state it
+    reader: str = "auto"
+    stride_px: int | None = None  # at the model's resolution; None: the tile size, no overlap
+    window: str = "uniform"  # how overlapping tiles are weighted
+    mask: str = "saturation"  # key of MASK_METHODS, or the path of the user's own mask
+    min_tissue: float = MIN_TISSUE
+    upsample: bool = False  # accept a slide that is coarser than the model expects
+    icc: bool = False  # convert colours to sRGB by the slide's profile
+    formats: tuple[str, ...] = DEFAULT_FORMATS
+    batch_size: int = 128  # tiles; changes no score
+    device: str = "auto"
+    trust_code: bool = False  # a TorchScript file may run the code that it holds
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise InvalidRequest(f"batch size {self.batch_size}: use 1 or more")
+
+    @property
+    def has_own_mask(self) -> bool:
+        from wsi.mask import MASK_METHODS
+
+        return self.mask not in MASK_METHODS
+
+    def parameters(self) -> dict[str, Any]:
+        """The options that change the result, for hashes; a mask file stands for its bytes."""
+        left_out = {"slide", "model", "mpp", "batch_size", "device", "trust_code", "reader"}
+        kept = {name: value for name, value in asdict(self).items() if name not in left_out}
+        if self.has_own_mask:
+            kept["mask"] = _mask_sha256(Path(self.mask))
+        return kept | {"formats": sorted(self.formats)}
+
+
+def _mask_sha256(path: Path) -> str:
+    import hashlib
+
+    from wsi.errors import InvalidMask
+    from wsi.mask import MASK_METHODS
+
+    if not path.is_file():
+        raise InvalidMask(
+            f"--mask {path}: no such file, and no method of that name; "
+            f"use {', '.join(MASK_METHODS)}, or the path of an image or GeoJSON"
+        )
+    with path.open("rb") as file:
+        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,127 @@
+"""One folder a slide: complete under its name, or `*.partial` and resumable."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wsi.errors import ResultExists, StoreIncomplete
+from wsi.store.folder import partial_path, publish
+from wsi.store.journal import FolderLock
+
+__all__ = [
+    "MANIFEST",
+    "MASK_IMAGE",
+    "RUN",
+    "SCORES",
+    "ResultFolder",
+    "canonical_json",
+    "object_hashes",
+    "work_sha256",
+]
+
+MANIFEST = "manifest.json"  # what the work determines; equal work gives equal bytes
+RUN = "run.json"  # when, how long, on what; outside every hash
+SCORES = "scores.zarr"
+MASK_IMAGE = "mask.png"  # 0 or 255; can be given back as --mask
+WORK = ".work"  # sha256 of the work that a partial folder is about
+
+
+def canonical_json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def work_sha256(work: Mapping[str, Any]) -> str:
+    """Names a piece of work by everything that determines its result."""
+    return hashlib.sha256(canonical_json(work).encode()).hexdigest()
+
+
+def object_hashes(folder: Path) -> dict[str, dict[str, Any]]:
+    """sha256 and size_bytes of every file below a folder, by its relative POSIX path."""
+    hidden = (WORK, MANIFEST, RUN)
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    return {
+        path.relative_to(folder).as_posix(): _object(path)
+        for path in files
+        if path.relative_to(folder).as_posix() not in hidden
+    }
+
+
+@dataclass(frozen=True)
+class ResultFolder:
+    """Where one slide's result is, or will be."""
+
+    path: Path
+
+    @property
+    def partial(self) -> Path:
+        return partial_path(self.path)
+
+    def manifest(self) -> dict[str, Any] | None:
+        """The manifest of a complete result; None where there is none."""
+        try:
+            text = (self.path / MANIFEST).read_text(encoding="utf-8")
+            manifest = json.loads(text)
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise StoreIncomplete(
+                f"{self.path / MANIFEST}: not a manifest ({error}); use --overwrite to redo it"
+            ) from error
+        return manifest if isinstance(manifest, dict) else {}
+
+    def holds(self, work: Mapping[str, Any]) -> bool:
+        """Whether the complete result of exactly this work is here, each file with its size."""
+        manifest = self.manifest()
+        if manifest is None or manifest.get("work_sha256") != work_sha256(work):
+            return False
+        outputs = manifest.get("outputs", {})
+        return all(_has_size(self.path / name, entry) for name, entry in outputs.items())
+
+    @contextmanager
+    def writing(self, work: Mapping[str, Any], *, overwrite: bool) -> Iterator[Path]:
+        """The partial folder, locked: what an equal work left there is still there.
+
+        Raises ResultExists where a different result has the name and may not be replaced,
+        StoreIncomplete where another process is writing it.
+        """
+        if self.path.exists() and not overwrite:
+            raise ResultExists(
+                f"{self.path}: a different result is there; "
+                "use --overwrite to replace it, or another --out"
+            )
+        with FolderLock(self.partial):
+            _clear_unless(self.partial, work_sha256(work))
+            yield self.partial
+
+    def publish(self, manifest: Mapping[str, Any], run: Mapping[str, Any]) -> None:
+        """Writes both records, flushes every file, and renames the partial folder into place."""
+        for name, record in ((MANIFEST, manifest), (RUN, run)):
+            text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False)
+            (self.partial / name).write_text(text + "\n", encoding="utf-8")
+        publish(self.partial, self.path, overwrite=True)
+        (self.path / WORK).unlink(missing_ok=True)
+
+
+def _object(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    return {"sha256": digest.hexdigest(), "size_bytes": path.stat().st_size}
+
+
+def _has_size(path: Path, entry: Mapping[str, Any]) -> bool:
+    return path.is_file() and path.stat().st_size == entry.get("size_bytes")
+
+
+def _clear_unless(partial: Path, work: str) -> None:
+    """Throws away what another work left in the partial folder."""
+    marker = partial / WORK
+    if marker.is_file() and marker.read_text(encoding="utf-8") == work:
+        return
+    for entry in partial.iterdir():
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    marker.write_text(work, encoding="utf-8")

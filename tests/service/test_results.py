@@ -1,0 +1,82 @@
+"""Whole or not at all, and equal work is done once."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from service.results import ResultFolder, object_hashes, work_sha256
+from wsi.errors import ResultExists, StoreIncomplete
+
+WORK = {"slide": "a", "threshold": 0.5}
+
+
+def publish(folder: ResultFolder, work: dict[str, object], text: str = "data") -> None:
+    with folder.writing(work, overwrite=True) as partial:
+        (partial / "tiles.csv").write_text(text)
+        manifest = {"work_sha256": work_sha256(work), "outputs": object_hashes(partial)}
+        folder.publish(manifest, {"seconds": {}})
+
+
+def test_published_result_holds_its_work_and_no_other(tmp_path: Path) -> None:
+    folder = ResultFolder(tmp_path / "slide.svs")
+    publish(folder, WORK)
+    assert folder.holds(WORK)
+    assert not folder.holds({**WORK, "threshold": 0.6})
+    assert sorted(p.name for p in folder.path.iterdir()) == [
+        "manifest.json",
+        "run.json",
+        "tiles.csv",
+    ]
+    assert not folder.partial.exists()
+
+
+def test_result_with_a_shortened_file_is_not_held(tmp_path: Path) -> None:
+    folder = ResultFolder(tmp_path / "slide.svs")
+    publish(folder, WORK)
+    (folder.path / "tiles.csv").write_text("dat")
+    assert not folder.holds(WORK)
+
+
+def test_different_result_needs_overwrite(tmp_path: Path) -> None:
+    folder = ResultFolder(tmp_path / "slide.svs")
+    publish(folder, WORK)
+    with (
+        pytest.raises(ResultExists, match="--overwrite"),
+        folder.writing({"slide": "b"}, overwrite=False),
+    ):
+        pass
+    publish(folder, {"slide": "b"}, "other")
+    assert (folder.path / "tiles.csv").read_text() == "other"
+
+
+def test_equal_work_finds_what_a_stopped_run_left(tmp_path: Path) -> None:
+    folder = ResultFolder(tmp_path / "slide.svs")
+    with folder.writing(WORK, overwrite=False) as partial:
+        (partial / "half").write_text("done so far")
+    with folder.writing(WORK, overwrite=False) as partial:
+        assert (partial / "half").read_text() == "done so far"
+    with folder.writing({"slide": "b"}, overwrite=False) as partial:
+        assert not (partial / "half").exists()
+
+
+def test_second_writer_of_a_folder_is_refused(tmp_path: Path) -> None:
+    folder = ResultFolder(tmp_path / "slide.svs")
+    with (
+        folder.writing(WORK, overwrite=False),
+        pytest.raises(StoreIncomplete, match="another process"),
+        folder.writing(WORK, overwrite=False),
+    ):
+        pass
+
+
+def test_damaged_manifest_is_a_clear_error(tmp_path: Path) -> None:
+    folder = ResultFolder(tmp_path / "slide.svs")
+    publish(folder, WORK)
+    (folder.path / "manifest.json").write_text("{")
+    with pytest.raises(StoreIncomplete, match=r"manifest\.json.*--overwrite"):
+        folder.holds(WORK)
+
+
+def test_work_hash_does_not_depend_on_the_order_of_keys() -> None:
+    assert work_sha256({"a": 1, "b": 2}) == work_sha256(json.loads('{"b": 2, "a": 1}'))
