@@ -150,7 +150,7 @@ def tissue_fractions(grid: TileGrid, mask: TissueMask) -> NDArray[np.float32]:
     """Part of each tile that is tissue: float32 (rows, columns), 0 to 1.
 
     Exact areas: the mask's cumulative sum is read between its pixels. A tile that reaches over the
-    edge of the bounds is measured on its part inside, so that edge tiles are not lost for being cut.
+    edge of the bounds is measured on its part inside: an edge tile is not lost for being cut.
     """
     total = np.pad(np.cumsum(np.cumsum(mask.tissue, 0, dtype=np.int32), 1), ((1, 0), (1, 0)))
     left, right = (_inside(x, grid.bounds0.x, grid.bounds0.right) for x in _edges_x0(grid))
@@ -181,9 +181,9 @@ def _count(extent: int, tile0: float, stride0: float) -> int:
     return count
 
 
-def _rounded(values: NDArray[np.float64]) -> NDArray[np.int64]:
+def _rounded(values: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
     """geometry.round_half_up, for arrays."""
-    return np.floor(values + 0.5).astype(np.int64)
+    return np.asarray(np.floor(values + 0.5), np.int64)
 
 
 def _edges_x0(grid: TileGrid) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -203,4 +203,4 @@ def _interpolated(lines: NDArray[Any], at: NDArray[np.float64]) -> NDArray[np.fl
     at = np.clip(at, 0, len(lines) - 1)
     below = np.minimum(at.astype(np.int64), len(lines) - 2)
     part = (at - below)[:, None]
-    return lines[below] * (1 - part) + lines[below + 1] * part
+    return np.asarray(lines[below] * (1 - part) + lines[below + 1] * part, np.float64)

@@ -1,5 +1,6 @@
 """Area averages: each output pixel is the mean of exactly the source area that it covers."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-__all__ = ["area_average", "area_weights"]
+__all__ = ["area_average", "area_weights", "covered_weights", "linear_weights"]
 
 
 def area_weights(start: float, stop: float, length: int, count: int) -> "csr_array":
@@ -34,16 +35,68 @@ def area_weights(start: float, stop: float, length: int, count: int) -> "csr_arr
     return csr_array((weights.astype(np.float32), pixel, indptr), shape=(count, length))
 
 
+def covered_weights(
+    start: float, stop: float, length: int, count: int, edge: float = math.inf
+) -> "csr_array":
+    """As area_weights, but nothing is weighted up: what lies beyond `edge` weighs nothing, so that
+    the rows there sum to less than 1 and the rest is background.
+
+    The last pixel reaches as far as `edge`, where that lies beyond it: writers cut levels short.
+    0 <= start.
+    """
+    from scipy.sparse import csr_array
+
+    edges = np.minimum(np.linspace(start, stop, count + 1), edge)
+    first = np.minimum(np.floor(edges[:-1]).astype(np.int64), length - 1)
+    last = np.clip(np.ceil(edges[1:]).astype(np.int64), first + 1, length)
+    taps = last - first
+    indptr = np.concatenate([[0], np.cumsum(taps)])
+    row = np.repeat(np.arange(count), taps)
+    pixel = np.arange(indptr[-1]) - indptr[row] + first[row]
+    pixel_stop = np.where(pixel == length - 1, np.inf, pixel + 1)
+    covered = np.minimum(edges[row + 1], pixel_stop) - np.maximum(edges[row], pixel)
+    weights = np.maximum(covered, 0) * count / (stop - start)
+    return csr_array((weights.astype(np.float32), pixel, indptr), shape=(count, length))
+
+
+def linear_weights(
+    start: float, stop: float, length: int, count: int, edge: float = math.inf
+) -> "csr_array":
+    """As covered_weights, for enlarging: each output pixel's centre lies between two source pixels'
+    centres and mixes the two; a centre at or beyond `edge` weighs nothing.
+    """
+    from scipy.sparse import csr_array
+
+    centres = start + (np.arange(count) + 0.5) * (stop - start) / count
+    below = np.floor(centres - 0.5)
+    part = centres - 0.5 - below
+    pixel = np.clip(np.stack([below, below + 1], axis=1), 0, length - 1).astype(np.int64)
+    weights = np.stack([1 - part, part], axis=1) * (centres < edge)[:, None]
+    indptr = np.arange(count + 1) * 2
+    flat = weights.astype(np.float32).ravel()
+    return csr_array((flat, pixel.ravel(), indptr), shape=(count, length))
+
+
 def area_average(
-    rgb: NDArray[np.uint8], rows: "csr_array", columns: "csr_array"
+    rgb: NDArray[np.uint8],
+    rows: "csr_array",
+    columns: "csr_array",
+    background: tuple[int, int, int] | None = None,
 ) -> NDArray[np.uint8]:
-    """uint8 (h, w, 3) to (rows' count, columns' count, 3) by weights of area_weights()."""
+    """uint8 (h, w, 3) to (rows' count, columns' count, 3) by weights of the functions above.
+
+    background: what fills up weights that do not sum to 1.
+    """
     height, width, channels = rgb.shape
     down: NDArray[np.float32] = rows @ rgb.reshape(height, width * channels).astype(np.float32)
     mean: Any = columns @ _swap_axes(down, width, channels)
     mean = _swap_axes(mean, rows.shape[0], channels)
     mean += np.float32(0.5)
-    return mean.reshape(rows.shape[0], columns.shape[0], channels).astype(np.uint8)
+    mean = mean.reshape(rows.shape[0], columns.shape[0], channels)
+    if background is not None:
+        outside = 1 - np.multiply.outer(rows.sum(axis=1), columns.sum(axis=1))
+        mean += np.maximum(outside, 0)[..., None] * np.array(background, np.float32)
+    return np.asarray(mean.astype(np.uint8))
 
 
 def _swap_axes(lines: NDArray[np.float32], across: int, channels: int) -> NDArray[np.float32]:

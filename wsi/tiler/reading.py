@@ -1,0 +1,189 @@
+"""Plan to pixels: blocks decoded ahead in threads, each tile resampled once, in order."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi.geometry import Box
+from wsi.slide import RGB, Slide
+from wsi.store import TileStore
+from wsi.tiler.plan import Block, TilePlan
+from wsi.tiler.resampler import Straddler, resample_tile
+
+__all__ = ["TileBatch", "read_tiles", "write_tiles"]
+
+
+@dataclass(frozen=True)
+class TileBatch:
+    """Tiles in the order of their plan; the receiver owns the array."""
+
+    rgb: NDArray[np.uint8]  # (n, tile_px, tile_px, 3), RGB
+    start: int  # place of the first one in the plan
+
+    def __len__(self) -> int:
+        return len(self.rgb)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What one tile gets out of one block."""
+
+    position: int  # of the tile in the plan
+    is_whole: bool
+    pixels: NDArray[np.uint8]  # the tile, where it is whole; else pixels of the level
+    box: Box  # those pixels, px of the level
+
+
+def read_tiles(
+    slide: Slide,
+    plan: TilePlan,
+    *,
+    batch_size: int,
+    first: int = 0,
+    stop: int | None = None,
+    workers: int | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Generator[TileBatch, None, None]:
+    """Tiles `first` to `stop` of the plan, in its order, `batch_size` at a time (the last fewer).
+
+    Memory: about 2 * workers blocks and one row of the tiles that straddle blocks, however large
+    the slide is. workers: threads that decode; by default one a processor, at most 8. should_stop
+    is asked before each block; after True no more batches come. Closing the iterator, or an error,
+    stops the threads. Raises CorruptSlide.
+    """
+    part = slice(first, len(plan) if stop is None else stop)
+    count = len(range(*part.indices(len(plan))))
+    shape = (plan.grid.tile_px, plan.grid.tile_px, 3)
+    with closing(_read_in_order(slide, plan, part, workers or _processors(), should_stop)) as tiles:
+        for start in range(0, count, batch_size):
+            rgb = np.empty((min(batch_size, count - start), *shape), np.uint8)
+            filled = 0
+            for filled, tile in enumerate(islice(tiles, len(rgb)), 1):
+                rgb[filled - 1] = tile
+            if filled < len(rgb):
+                return
+            yield TileBatch(rgb, first + start)
+
+
+def write_tiles(
+    slide: Slide,
+    plan: TilePlan,
+    path: Path,
+    made_from: Mapping[str, Any],
+    *,
+    workers: int | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    restart: bool = False,
+    overwrite: bool = False,
+    batch_size: int = 64,
+) -> None:
+    """Reads all tiles of the plan into a TileStore; goes on where a stopped run was.
+
+    made_from: JSON, what identifies the slide and the mask; the grid and the level are added.
+    Raises CorruptSlide, StoreMismatch, ResultExists; StoreIncomplete after should_stop.
+    """
+    all_made_from = {"grid": plan.grid.to_json(), "level": plan.level, **made_from}
+    with TileStore.create(
+        path, plan.xy0, plan.grid.tile_px, all_made_from, restart=restart, overwrite=overwrite
+    ) as writer:
+        for missing in writer.missing:
+            batches = read_tiles(
+                slide,
+                plan,
+                batch_size=batch_size,
+                first=missing.start,
+                stop=missing.stop,
+                workers=workers,
+                should_stop=should_stop,
+            )
+            with closing(batches):
+                for batch in batches:
+                    writer.write(batch.start, batch.rgb)
+        writer.finish()
+
+
+def _read_in_order(
+    slide: Slide,
+    plan: TilePlan,
+    part: slice,
+    workers: int,
+    should_stop: Callable[[], bool] | None,
+) -> Generator[NDArray[np.uint8], None, None]:
+    """Tiles one by one. The caller closes it."""
+    blocks = plan.blocks(part)
+    straddlers: dict[int, Straddler] = {}
+    ahead: deque[tuple[Block, Future[list[Cut]]]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="tiler")
+    try:
+        while True:
+            for block in islice(blocks, workers + 1 - len(ahead)):
+                ahead.append((block, pool.submit(_cut_block, slide, plan, block)))
+            if not ahead or (should_stop is not None and should_stop()):
+                return
+            block, cuts = ahead.popleft()
+            yield from _finished(plan, block, cuts.result(), straddlers, slide.info.background)
+    finally:  # what is being read ends in milliseconds, and needs the slide until then
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _cut_block(slide: Slide, plan: TilePlan, block: Block) -> list[Cut]:
+    pixels, frame = _read_block(slide, plan, block)
+    cuts = []
+    for position in block.positions.tolist():
+        row, column = plan.indices[position].tolist()
+        box = plan.box(row, column)
+        inside = box.intersection(block.box)
+        view = pixels[
+            inside.y - frame.y : inside.bottom - frame.y,
+            inside.x - frame.x : inside.right - frame.x,
+        ]
+        if inside == box:
+            view = resample_tile(plan, row, column, view, slide.info.background)
+        cuts.append(Cut(position, inside == box, view, inside))
+    return cuts
+
+
+def _read_block(slide: Slide, plan: TilePlan, block: Block) -> tuple[NDArray[np.uint8], Box]:
+    """The needed pixels in their frame; what is between them is left as it is."""
+    if len(block.reads) == 1:
+        return slide.read_level(plan.level, block.reads[0]), block.reads[0]
+    left, top = min(box.x for box in block.reads), min(box.y for box in block.reads)
+    right, bottom = max(box.right for box in block.reads), max(box.bottom for box in block.reads)
+    pixels = np.empty((bottom - top, right - left, 3), np.uint8)
+    for box in block.reads:
+        inside = pixels[box.y - top : box.bottom - top, box.x - left : box.right - left]
+        inside[...] = slide.read_level(plan.level, box)
+    return pixels, Box(left, top, right - left, bottom - top)
+
+
+def _finished(
+    plan: TilePlan,
+    block: Block,
+    cuts: list[Cut],
+    straddlers: dict[int, Straddler],
+    background: RGB,
+) -> Iterator[NDArray[np.uint8]]:
+    for cut in cuts:
+        if cut.is_whole:
+            yield cut.pixels
+            continue
+        row, column = plan.indices[cut.position].tolist()
+        straddler = straddlers.get(cut.position) or Straddler(plan, row, column, background)
+        straddlers[cut.position] = straddler
+        tile = straddler.add(block, cut.pixels, cut.box)
+        if tile is not None:
+            del straddlers[cut.position]
+            yield tile
+
+
+def _processors() -> int:
+    return min(8, len(os.sched_getaffinity(0)))
