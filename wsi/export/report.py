@@ -231,5 +231,5 @@ td table { font-size: .95em; } td table tr:last-child > * { border-bottom: 0; }
 .figures { width: 100%; } .figures td { white-space: nowrap; }
 @media print { :root { --ink: #000; --pale: #444; --line: #bbb; --paper: #fff; --warn: #fff; }
   body { font-size: 10pt; max-width: none; padding: 0; } section { break-inside: avoid; }
-  section:last-child { break-inside: auto; } img { max-height: 19cm; width: auto; } }
+  section:last-child { break-inside: auto; } img { max-height: 15cm; width: auto; } }
 """
