@@ -130,6 +130,7 @@ class ModelCard:
         """
         _check_spec(fields)
         classes = _texts(fields, "class_names")
+        last = classes[-1] if classes else ""
         tile_px = _integer(fields, "patch_size_pixels")
         input_px, mean, std = _read_transform(_list(fields, "transform"), tile_px)
         weights = _mapping(fields, "weights")
@@ -137,7 +138,7 @@ class ModelCard:
             name=_text(fields, "name", name),
             architecture=_text(fields, "architecture"),
             classes=classes,
-            positive_class=_text(fields, "positive_class", classes[-1] if classes else ""),
+            positive_class=_text(fields, "positive_class", last),
             tile_px=tile_px,
             mpp=_number(fields, "spacing_um_px"),
             input_px=input_px,
@@ -154,7 +155,7 @@ class ModelCard:
             split=_text(fields, "split", "not stated"),
             metrics=_mapping(fields, "metrics"),
             intended_use=_text(fields, "intended_use", "not stated"),
-            limits=_texts(fields, "limits", []) + _name_guesses(fields, classes),
+            limits=_texts(fields, "limits", []) + _name_guesses(fields, last),
         )
 
 
@@ -189,9 +190,9 @@ def _name_from_path(path: Path) -> str:
     return path.absolute().parent.name if path.name in CARD_NAMES else path.stem
 
 
-def _name_guesses(fields: Mapping[str, Any], classes: tuple[str, ...]) -> tuple[str, ...]:
+def _name_guesses(fields: Mapping[str, Any], last: str) -> tuple[str, ...]:
     guesses = {
-        "positive_class": f"The positive class is not stated: the last one, {classes[-1:]}, is it.",
+        "positive_class": f"The positive class is not stated: the last one, {last}, is taken.",
         "threshold": "The threshold is not stated: 0.5, not chosen on data.",
         "temperature": "The probabilities are not calibrated.",
     }

@@ -1,0 +1,187 @@
+"""How good a model is on labelled tiles, with intervals over patients."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.card import ModelCard
+from models.datasets import TILE_PX, TileSet, load_tiles
+from models.errors import DatasetError, ModelError
+from models.infer import Classifier, load_classifier
+from models.metrics import Interval, confusion, patient_bootstrap
+from models.split import IDC_SPLIT, PARTS, Split, read_split
+
+__all__ = ["Evaluation", "evaluate", "evaluate_classifier"]
+
+TILE_MPP = 4.0  # of the IDC data set's tiles; their scale is known to about a tenth
+STEP = 2048  # tiles between two reports of progress
+
+LABELS = {
+    "auc": "AUC",
+    "average_precision": "average precision",
+    "balanced_accuracy": "balanced accuracy",
+    "f1": "F1",
+    "brier": "Brier score",
+    "ece": "calibration error (ECE)",
+}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """metrics: by name, 95 % intervals over resampled patients. confusion: rows are the truth,
+    columns the prediction at `threshold`, negative class first. patients_of: how many of the
+    patients are in which part of the split; 'unlisted' are in none.
+    """
+
+    model: str
+    version: str
+    card_sha256: str
+    weights_sha256: str | None
+    device: str
+    data: str
+    part: str | None
+    tiles: int
+    patients: int
+    patients_of: dict[str, int]
+    positives: int
+    positive_class: str
+    threshold: float
+    rounds: int
+    metrics: dict[str, Interval]
+    confusion: tuple[tuple[int, int], tuple[int, int]]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        seen = sum(self.patients_of.get(part, 0) for part in ("train", "validation"))
+        if self.part is not None or not seen:
+            return ()
+        return (
+            f"{seen} of {self.patients} patients are in the split's train or validation part: a "
+            "model that was made with that split knows them; evaluate the part 'test'",
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"warnings": list(self.warnings)}
+
+    def to_text(self) -> str:
+        """The same as a table for people."""
+        (tn, fp), (fn, tp) = self.confusion
+        name = self.positive_class
+        return "\n".join(
+            [
+                f"{self.model} {self.version} on {self.data}"
+                + (f", part {self.part}" if self.part else ""),
+                f"{self.tiles:,} tiles of {self.patients} patients, "
+                f"{self.positives / self.tiles:.1%} {name}; threshold {self.threshold:g}",
+                "",
+                f"{'metric':<26}{'value':>8}   95 % interval over patients",
+                *(_row(metric, interval) for metric, interval in self.metrics.items()),
+                "",
+                f"{'':<16}{'predicted other':>18}{'predicted ' + name:>18}",
+                f"{'truly other':<16}{tn:>18,}{fp:>18,}",
+                f"{'truly ' + name:<16}{fn:>18,}{tp:>18,}",
+                *(f"\nwarning: {warning}" for warning in self.warnings),
+            ]
+        )
+
+
+def evaluate(
+    model: str | Path,
+    data: Path,
+    *,
+    part: str | None = None,
+    split: Path = IDC_SPLIT,
+    device: str = "auto",
+    batch_size: int | None = None,
+    trust_code: bool = False,
+    rounds: int = 1000,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """The model of `resolve_model` on a folder of labelled tiles, or on one part of its split.
+
+    rounds: of the bootstrap. progress: called with tiles done and tiles in all. Raises ModelError.
+    """
+    tiles, divided = load_tiles(data), read_split(split)
+    chosen = tiles if part is None else _take(divided, tiles, part, data)
+    classifier = load_classifier(model, device, batch_size=batch_size, trust_code=trust_code)
+    with closing(classifier):
+        return evaluate_classifier(
+            classifier, chosen, divided, data=data.name, part=part, rounds=rounds, progress=progress
+        )
+
+
+def evaluate_classifier(
+    classifier: Classifier,
+    tiles: TileSet,
+    split: Split,
+    *,
+    data: str,
+    part: str | None = None,
+    rounds: int = 1000,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Predictions at the card's threshold; data, part: names for the record."""
+    card = classifier.card
+    _require_same_contract(card)
+    prob = _score(classifier, tiles, progress)[:, card.positive_index]
+    (tn, fp), (fn, tp) = confusion(tiles.label, prob, card.threshold).tolist()
+    listed = {row.patient: row.part for row in split.rows}
+    return Evaluation(
+        model=card.name,
+        version=card.version,
+        card_sha256=card.sha256,
+        weights_sha256=card.weights_sha256,
+        device=classifier.device,
+        data=data,
+        part=part,
+        tiles=len(tiles),
+        patients=len(tiles.patients),
+        patients_of=dict(Counter(listed.get(name, "unlisted") for name in tiles.patients)),
+        positives=int(tiles.label.sum()),
+        positive_class=card.positive_class,
+        threshold=card.threshold,
+        rounds=rounds,
+        metrics=patient_bootstrap(tiles.label, prob, tiles.patient, card.threshold, rounds=rounds),
+        confusion=((tn, fp), (fn, tp)),
+    )
+
+
+def _take(split: Split, tiles: TileSet, part: str, data: Path) -> TileSet:
+    if part not in PARTS:
+        raise DatasetError(f"part {part!r}: use {', '.join(PARTS)}")
+    taken = split.take(tiles, part)
+    if not len(taken):
+        raise DatasetError(f"no patient in {data} is in the part {part!r} of the split")
+    return taken
+
+
+def _require_same_contract(card: ModelCard) -> None:
+    if card.tile_px != TILE_PX or abs(card.mpp / TILE_MPP - 1) > 0.1:
+        raise ModelError(
+            f"{card.name} takes {card.tile_px} px at {card.mpp:g} um/px; these tiles are "
+            f"{TILE_PX} px at {TILE_MPP:g} um/px, so it cannot be evaluated on them"
+        )
+
+
+def _score(
+    classifier: Classifier, tiles: TileSet, progress: Callable[[int, int], None] | None
+) -> NDArray[np.float32]:
+    prob = np.empty((len(tiles), len(classifier.card.classes)), np.float32)
+    for start in range(0, len(tiles), STEP):
+        prob[start : start + STEP] = classifier.predict(tiles.rgb[start : start + STEP])
+        if progress is not None:
+            progress(min(start + STEP, len(tiles)), len(tiles))
+    return prob
+
+
+def _row(metric: str, interval: Interval) -> str:
+    name = LABELS.get(metric, metric)
+    return f"{name:<26}{interval.value:>8.3f}   {interval.low:.3f} to {interval.high:.3f}"
