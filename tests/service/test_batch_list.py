@@ -1,0 +1,95 @@
+"""Which slides a batch has, and where each result goes."""
+
+from pathlib import Path
+
+import pytest
+
+from service.batch_list import list_slides
+from service.errors import InvalidRequest
+from service.request import HeatmapRequest
+
+TEMPLATE = HeatmapRequest(slide="", mpp=0.5)
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def write_list(folder: Path, text: str) -> Path:
+    path = folder / "slides.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_folder_is_mirrored_with_extensions(tmp_path: Path) -> None:
+    root = tmp_path / "slides"
+    touch(root / "a" / "one.svs", root / "b" / "one.svs", root / "b" / "one.tiff", root / "b/x.txt")
+    tasks = list_slides(root, tmp_path / "out", TEMPLATE)
+    assert [str(t.folder.relative_to(tmp_path / "out")) for t in tasks] == [
+        "a/one.svs",
+        "b/one.svs",
+        "b/one.tiff",
+    ]
+    assert all(task.request.mpp == 0.5 for task in tasks)
+
+
+def test_results_inside_the_folder_are_not_slides(tmp_path: Path) -> None:
+    touch(tmp_path / "one.svs", tmp_path / "out" / "one.svs" / "overlay.png")
+    assert len(list_slides(tmp_path, tmp_path / "out", TEMPLATE)) == 1
+
+
+def test_data_folder_of_an_mrxs_slide_is_part_of_it(tmp_path: Path) -> None:
+    touch(tmp_path / "slide.mrxs", tmp_path / "slide" / "label.png")
+    (task,) = list_slides(tmp_path, tmp_path / "out", TEMPLATE)
+    assert task.request.slide.endswith("slide.mrxs")
+
+
+def test_list_gives_each_slide_its_own_options(tmp_path: Path) -> None:
+    table = write_list(tmp_path, "path,mpp,mask\na/x.svs,0.25,none\nb/x.svs,,own.png\n")
+    first, second = list_slides(table, tmp_path / "out", TEMPLATE)
+    assert (first.request.mpp, first.request.mask) == (0.25, "none")
+    assert (second.request.mpp, second.request.mask) == (0.5, str(tmp_path / "own.png"))
+    assert [t.folder.relative_to(tmp_path / "out").as_posix() for t in (first, second)] == [
+        "a/x.svs",
+        "b/x.svs",
+    ]
+
+
+def test_list_may_hold_addresses(tmp_path: Path) -> None:
+    table = write_list(tmp_path, "path\nhttps://host/slides/x.svs\n")
+    (task,) = list_slides(table, tmp_path / "out", TEMPLATE)
+    assert task.folder == tmp_path / "out" / "host" / "slides" / "x.svs"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("slide\nx.svs\n", "columns are slide; use path,mpp,mask"),
+        ("path,mpp\nx.svs,fast\n", "line 2: mpp 'fast'"),
+        ("path\n,\n", "columns|line 2: the path is empty"),
+        ("path\nx.svs\nx.svs\n", "is in it twice"),
+        ("path\n", "no slide in it"),
+        ("", "columns are none"),
+    ],
+)
+def test_bad_list_is_one_clear_sentence(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        list_slides(write_list(tmp_path, text), tmp_path / "out", TEMPLATE)
+
+
+def test_missing_folder_and_empty_folder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="no such folder"):
+        list_slides(tmp_path / "nowhere", tmp_path / "out", TEMPLATE)
+    with pytest.raises(InvalidRequest, match="no slide"):
+        list_slides(tmp_path, tmp_path / "out", TEMPLATE)
+
+
+def test_dicom_series_of_several_files_is_one_slide(real_data: Path, tmp_path: Path) -> None:
+    import shutil
+
+    for name in ("boxes_0.dcm", "boxes_1.dcm", "bone-jpeg.dcm"):
+        shutil.copy(real_data / "slides" / name, tmp_path)
+    tasks = list_slides(tmp_path, tmp_path / "out", TEMPLATE)
+    assert [t.folder.name for t in tasks] == ["bone-jpeg.dcm", "boxes_0.dcm"]
