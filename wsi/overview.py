@@ -1,17 +1,21 @@
-"""The whole slide as one small picture, read in strips: for masks, overlays and thumbnails."""
+"""The whole slide as one small picture, read in blocks: for masks, overlays and thumbnails."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi.geometry import Box, Mpp, Scale, Size, best_level, outer_box
+from wsi.geometry import Box, Mpp, Scale, Size, best_level, outer_box, round_half_up
 from wsi.resample import area_average, area_weights
 from wsi.slide import Slide, require_mpp
 
 __all__ = ["Overview", "read_overview"]
 
-STRIP_PX = 1 << 21  # pixels read at once: 6 MB, and 24 MB as float32, whatever the slide's size
+BLOCK_PX = 2048
+"""Side of what is read at once: 12 MB, and 50 MB as float32, whatever the slide's size. Whole file
+tiles of any common size where the resolutions are whole multiples, so that none is decoded twice.
+"""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Overview:
 def read_overview(slide: Slide, mpp: float) -> Overview:
     """The slide at `mpp` um/px by area average from the best level; finer than level 0: level 0.
 
-    Memory is the picture and one strip. Raises MissingResolution, CorruptSlide.
+    Memory is the picture and one block. Raises MissingResolution, CorruptSlide.
     """
     slide_mpp = require_mpp(slide.info)
     mpp = max(mpp, slide_mpp.x, slide_mpp.y)
@@ -38,10 +42,8 @@ def read_overview(slide: Slide, mpp: float) -> Overview:
     size = overview_size(slide.info.size, px0)
     rgb = np.empty((size.height, size.width, 3), np.uint8)
     level = pick_level(slide, slide_mpp, mpp)
-    rows = max(1, STRIP_PX // _level_pixels_a_row(slide, level, px0))
-    for top in range(0, size.height, rows):
-        bottom = min(size.height, top + rows)
-        rgb[top:bottom] = _read_strip(slide, level, px0, size.width, top, bottom)
+    for box in _blocks(size, _steps(slide, level, px0)):
+        rgb[box.y : box.bottom, box.x : box.right] = _read_block(slide, level, px0, box)
     return Overview(rgb, mpp, px0)
 
 
@@ -59,21 +61,33 @@ def pick_level(slide: Slide, slide_mpp: Mpp, mpp: float) -> int:
     return best_level(mpps, mpp)
 
 
-def _level_pixels_a_row(slide: Slide, level: int, px0: Scale) -> int:
-    chosen = slide.info.levels[level]
-    return max(1, round(chosen.size.width * px0.y / chosen.downsample.y))
+def _steps(slide: Slide, level: int, px0: Scale) -> Scale:
+    """Pixels of the level for each of the picture."""
+    downsample = slide.info.levels[level].downsample
+    return Scale(px0.x / downsample.x, px0.y / downsample.y)
 
 
-def _read_strip(
-    slide: Slide, level: int, px0: Scale, width: int, top: int, bottom: int
-) -> NDArray[np.uint8]:
-    chosen = slide.info.levels[level]
-    step_x, step_y = px0.x / chosen.downsample.x, px0.y / chosen.downsample.y
-    box = outer_box(0, top * step_y, width * step_x, bottom * step_y)
-    box = box.intersection(Box(0, 0, *chosen.size))
-    if box.is_empty:  # the level was cut short of level 0's last pixels
-        box = Box(0, chosen.size.height - 1, chosen.size.width, 1)
+def _blocks(size: Size, step: Scale) -> Iterator[Box]:
+    """Boxes of the picture whose source is about BLOCK_PX a side."""
+    width, height = (max(1, round_half_up(BLOCK_PX / pixels)) for pixels in step)
+    for y in range(0, size.height, height):
+        for x in range(0, size.width, width):
+            yield Box(x, y, width, height).intersection(Box(0, 0, *size))
+
+
+def _read_block(slide: Slide, level: int, px0: Scale, block: Box) -> NDArray[np.uint8]:
+    step, size = _steps(slide, level, px0), slide.info.levels[level].size
+    left, right = block.x * step.x, block.right * step.x
+    top, bottom = block.y * step.y, block.bottom * step.y
+    box = _nearest_inside(outer_box(left, top, right, bottom), size)
     pixels = slide.read_level(level, box)
-    rows = area_weights(top * step_y - box.y, bottom * step_y - box.y, box.height, bottom - top)
-    columns = area_weights(0, width * step_x, box.width, width)
+    rows = area_weights(top - box.y, bottom - box.y, box.height, block.height)
+    columns = area_weights(left - box.x, right - box.x, box.width, block.width)
     return area_average(pixels, rows, columns)
+
+
+def _nearest_inside(box: Box, size: Size) -> Box:
+    """The part inside a level, or its last pixels where the level was cut short before the box."""
+    x, y = min(box.x, size.width - 1), min(box.y, size.height - 1)
+    right, bottom = min(box.right, size.width), min(box.bottom, size.height)
+    return Box(x, y, max(1, right - x), max(1, bottom - y))
