@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from service.errors import InvalidRequest
-from wsi.grid import MIN_TISSUE
 
-__all__ = ["DEFAULT_FORMATS", "DEFAULT_MODEL", "HeatmapRequest"]
+__all__ = ["DEFAULT_FORMATS", "DEFAULT_MIN_TISSUE", "DEFAULT_MODEL", "HeatmapRequest"]
 
 DEFAULT_MODEL = "idc-resnet18"
+DEFAULT_MIN_TISSUE = 0.1  # wsi.grid.MIN_TISSUE, here so that `wsi --help` loads no numpy
 DEFAULT_FORMATS = ("ome-zarr", "png", "overlay", "csv", "geojson", "report")
 
 
@@ -24,7 +24,7 @@ class HeatmapRequest:
     stride_px: int | None = None  # at the model's resolution; None: the tile size, no overlap
     window: str = "uniform"  # how overlapping tiles are weighted
     mask: str = "saturation"  # key of MASK_METHODS, or the path of the user's own mask
-    min_tissue: float = MIN_TISSUE
+    min_tissue: float = DEFAULT_MIN_TISSUE
     upsample: bool = False  # accept a slide that is coarser than the model expects
     icc: bool = False  # convert colours to sRGB by the slide's profile
     formats: tuple[str, ...] = DEFAULT_FORMATS

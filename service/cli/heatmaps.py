@@ -16,7 +16,12 @@ from service.cli.options import (
     Reader,
 )
 from service.cli.terminal import TerminalProgress, print_json, say, warn
-from service.request import DEFAULT_FORMATS, DEFAULT_MODEL, HeatmapRequest
+from service.request import (
+    DEFAULT_FORMATS,
+    DEFAULT_MIN_TISSUE,
+    DEFAULT_MODEL,
+    HeatmapRequest,
+)
 
 if TYPE_CHECKING:
     from service.pipeline import HeatmapResult
@@ -58,7 +63,7 @@ def heatmap(
     stride_px: Stride = None,
     window: Window = "uniform",
     mask: MaskOption = "saturation",
-    min_tissue: MinTissue = 0.1,
+    min_tissue: MinTissue = DEFAULT_MIN_TISSUE,
     upsample: Upsample = False,
     icc: Icc = False,
     formats: Formats = None,
@@ -150,7 +155,7 @@ def batch(
     stride_px: Stride = None,
     window: Window = "uniform",
     mask: MaskOption = "saturation",
-    min_tissue: MinTissue = 0.1,
+    min_tissue: MinTissue = DEFAULT_MIN_TISSUE,
     upsample: Upsample = False,
     icc: Icc = False,
     formats: Formats = None,

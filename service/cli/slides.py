@@ -1,5 +1,6 @@
 """Commands about one slide, without a network: info, mask, tile, phantom."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,6 +8,7 @@ import typer
 
 from service.cli.options import AsJson, MaskOption, MppOption, Out, Overwrite, Quiet, Reader
 from service.cli.terminal import TerminalProgress, print_json, say, warn
+from service.request import DEFAULT_MIN_TISSUE
 
 if TYPE_CHECKING:
     from wsi.mask import TissueMask
@@ -121,7 +123,9 @@ def tile(
     tile_px: Annotated[int, typer.Option(help="Side of a tile, 16 px or more.")] = 50,
     tile_mpp: Annotated[float, typer.Option(help="um/px of the tiles.")] = 4.0,
     stride_px: Annotated[int | None, typer.Option(help="Default: the tile size.")] = None,
-    min_tissue: Annotated[float, typer.Option(help="Least tissue fraction, 0 to 1.")] = 0.1,
+    min_tissue: Annotated[
+        float, typer.Option(help="Least tissue fraction, 0 to 1.")
+    ] = DEFAULT_MIN_TISSUE,
     mask: MaskOption = "saturation",
     mpp: MppOption = None,
     reader: Reader = "auto",
@@ -133,6 +137,7 @@ def tile(
 ) -> None:
     """Cuts the tissue into OUT/<slide name>.tiles.zarr."""
     from wsi.grid import TileGrid, select_tiles
+    from wsi.identity import slide_identity
     from wsi.overview import read_overview
     from wsi.readers import open_slide
     from wsi.slide import require_mpp
@@ -156,7 +161,16 @@ def tile(
         facts = {"tiles": len(plan.indices), "level": plan.level, "store": str(target)}
         if not dry_run:
             progress.start("tiles", len(plan.indices))
-            write_tiles(opened, plan, target, overwrite=overwrite, on_progress=progress.advance)
+            made_from = {"slide": slide_identity(about), "mask": mask, "min_tissue": min_tissue}
+            write_tiles(
+                opened,
+                plan,
+                target,
+                made_from,
+                restart=overwrite,
+                overwrite=overwrite,
+                on_progress=progress.advance,
+            )
     _report(facts, as_json)
 
 
@@ -171,13 +185,38 @@ def phantom(
     as_json: AsJson = False,
 ) -> None:
     """Draws an H&E-like slide with known tumour regions, and its truth beside it."""
-    from wsi.phantom import draw_phantom
+    from wsi.phantom import draw_phantom, truth_path
 
     with TerminalProgress(quiet=quiet) as progress:
         truth = draw_phantom(
-            out, size_px=size, mpp=mpp, seed=seed, pen=pen, overwrite=overwrite, progress=progress
+            out,
+            size_px=size,
+            mpp=mpp,
+            seed=seed,
+            pen=pen,
+            overwrite=overwrite,
+            on_progress=_counted("blocks", progress),
         )
-    _report({"slide": str(out), "truth": str(truth.mask_path)}, as_json)
+    facts = {
+        "slide": str(out),
+        "truth": str(truth_path(out)),
+        "cancer_fraction": round(truth.cancer_fraction, 4),
+    }
+    _report(facts, as_json)
+
+
+def _counted(stage: str, progress: TerminalProgress) -> Callable[[int, int], None]:
+    """Progress out of calls with (done, all)."""
+    seen = 0
+
+    def report(done: int, total: int) -> None:
+        nonlocal seen
+        if not seen:
+            progress.start(stage, total)
+        progress.advance(done - seen)
+        seen = done
+
+    return report
 
 
 def _report(facts: dict[str, Any], as_json: bool) -> None:

@@ -55,8 +55,9 @@ def test_heatmap_equals_painted_values_at_every_ratio(ratio: float) -> None:
     np.testing.assert_allclose(found, values / 255, atol=0.51 / 255)
 
 
-@pytest.mark.parametrize("ratio", RATIOS)
+@pytest.mark.parametrize("ratio", [1.0, 2.0, 1.5, 16.0])
 def test_coarser_level_gives_the_same_heatmap(ratio: float) -> None:
+    """At these ratios no pixel of level 1 straddles two tiles."""
     values = painted_values()
     stride0 = 4 * TILE_PX * ratio  # level 1 is a quarter of level 0
     size = (math.floor(6 * stride0 + 0.5) // 4 * 4, math.floor(4 * stride0 + 0.5) // 4 * 4)

@@ -85,10 +85,12 @@ def write_tiles(
     restart: bool = False,
     overwrite: bool = False,
     batch_size: int = 64,
+    on_progress: Callable[[int], object] | None = None,
 ) -> None:
     """Reads all tiles of the plan into a TileStore; goes on where a stopped run was.
 
     made_from: JSON, what identifies the slide and the mask; the grid and the level are added.
+    on_progress is told how many tiles more are written.
     Raises CorruptSlide, StoreMismatch, ResultExists; StoreIncomplete after should_stop.
     """
     all_made_from = {"grid": plan.grid.to_json(), "level": plan.level, **made_from}
@@ -108,6 +110,8 @@ def write_tiles(
             with closing(batches):
                 for batch in batches:
                     writer.write(batch.start, batch.rgb)
+                    if on_progress is not None:
+                        on_progress(len(batch))
         writer.finish()
 
 

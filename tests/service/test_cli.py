@@ -1,0 +1,178 @@
+"""The command line as somebody types it: what is printed, written, and the exit code."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.service.painted import paint, write_model, write_slide
+
+SLIDES = ["info", "mask", "tile", "heatmap", "export", "batch", "phantom"]
+COMMANDS = [*SLIDES, "models", "train", "evaluate", "doctor"]
+
+
+def wsi(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from service.cli import main; main()", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        check=False,
+    )
+
+
+@pytest.fixture
+def painted(tmp_path: Path) -> Path:
+    """4 x 6 tiles of 16 px at 0.5 um/px, red 0 to 230 in steps of 10."""
+    values = np.arange(0, 240, 10, dtype=np.uint8).reshape(4, 6)
+    return write_slide(tmp_path / "painted.tiff", [paint(values, 16, 96, 64)], 0.5)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    return write_model(tmp_path / "model", 16, 0.5)
+
+
+def test_help_names_every_command() -> None:
+    shown = wsi("--help").stdout
+    assert all(command in shown for command in COMMANDS)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, service.cli\n"
+        "heavy = {'torch', 'numpy', 'zarr', 'openslide', 'tifffile', 'skimage', 'matplotlib'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+
+def test_default_of_the_command_is_the_default_of_the_grid() -> None:
+    from service.request import DEFAULT_MIN_TISSUE
+    from wsi.grid import MIN_TISSUE
+
+    assert DEFAULT_MIN_TISSUE == MIN_TISSUE
+
+
+def test_info_says_where_the_resolution_is_from(painted: Path) -> None:
+    facts = json.loads(wsi("info", painted, "--json").stdout)
+    assert (facts["width"], facts["height"]) == (96, 64)
+    assert facts["mpp"] == pytest.approx([0.5, 0.5])
+    assert facts["mpp_source"]
+
+
+def test_heatmap_writes_all_that_it_promises(painted: Path, model: str, tmp_path: Path) -> None:
+    done = wsi("heatmap", painted, "-o", tmp_path / "out", "-m", model, "--mask", "none")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "out" / "painted.tiff"
+    promised = "heatmap.zarr heatmap.png overlay.png tiles.csv tiles.geojson.gz report.html"
+    for name in (*promised.split(), "manifest.json", "run.json"):
+        assert (folder / name).exists(), name
+    first = (folder / "tiles.csv").read_text().splitlines()[:2]
+    assert first == ["minx,miny,width,height,prob_rest,prob_painted", "0,0,16,16,1.0,0.0"]
+
+
+def test_equal_result_is_kept_and_a_different_one_refused(
+    painted: Path, model: str, tmp_path: Path
+) -> None:
+    command = ("heatmap", painted, "-o", tmp_path / "out", "-m", model, "--mask", "none")
+    wsi(*command)
+    before = (tmp_path / "out/painted.tiff/run.json").read_text()
+    assert json.loads(wsi(*command, "--json").stdout)["kept"] is True
+    refused = wsi(*command, "--stride-px", 8)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "--overwrite" in refused.stderr
+    assert (tmp_path / "out/painted.tiff/run.json").read_text() == before
+    assert wsi(*command, "--stride-px", 8, "--overwrite").returncode == 0
+
+
+def test_export_writes_further_formats_from_a_result(
+    painted: Path, model: str, tmp_path: Path
+) -> None:
+    wsi("heatmap", painted, "-o", tmp_path / "out", "-m", model, "--mask", "none")
+    folder = tmp_path / "out" / "painted.tiff"
+    done = wsi("export", folder, "-f", "ome-tiff", "-f", "hdf5", "-f", "regions", "-o", tmp_path)
+    assert done.returncode == 0, done.stderr
+    for name in ("heatmap.ome.tiff", "tiles.h5", "regions.geojson.gz"):
+        assert (tmp_path / name).is_file()
+
+
+def test_exported_again_a_file_is_the_same(painted: Path, model: str, tmp_path: Path) -> None:
+    wsi("heatmap", painted, "-o", tmp_path / "out", "-m", model, "--mask", "none")
+    folder = tmp_path / "out" / "painted.tiff"
+    for name in ("csv", "geojson", "overlay"):
+        assert wsi("export", folder, "-f", name, "-o", tmp_path / "again").returncode == 0
+    for name in ("tiles.csv", "tiles.geojson.gz", "overlay.png"):
+        assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes(), name
+
+
+def test_dry_run_writes_nothing(painted: Path, model: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = wsi("heatmap", painted, "-o", out, "-m", model, "--mask", "none", "--dry-run", "--json")
+    assert json.loads(done.stdout)["tiles"] == 24
+    assert not out.exists()
+
+
+def test_slide_without_tissue_succeeds_and_says_so(model: str, tmp_path: Path) -> None:
+    white = np.full((600, 600, 3), 255, np.uint8)
+    slide = write_slide(tmp_path / "white.tiff", [white], 0.5)
+    done = wsi("heatmap", slide, "-o", tmp_path / "out", "-m", model)
+    assert done.returncode == 0, done.stderr
+    assert "no tissue" in done.stdout
+    manifest = json.loads((tmp_path / "out/white.tiff/manifest.json").read_text())
+    assert (manifest["outcome"], manifest["tiles"]) == ("no-tissue", 0)
+
+
+def test_tile_store_holds_the_painted_tiles(painted: Path, tmp_path: Path) -> None:
+    from wsi.store import TileStore
+
+    done = wsi(
+        "tile", painted, "-o", tmp_path, "--tile-px", 16, "--tile-mpp", 0.5, "--mask", "none"
+    )
+    assert done.returncode == 0, done.stderr
+    store = TileStore.open(tmp_path / "painted.tiff.tiles.zarr")
+    assert len(store) == 24
+    assert store.read(0, 24)[:, 8, 8, 0].tolist() == list(range(0, 240, 10))
+
+
+def test_mask_can_be_given_back(painted: Path, model: str, tmp_path: Path) -> None:
+    wsi("mask", painted, "-o", tmp_path, "--mask", "none")
+    own = tmp_path / "painted.tiff.mask.png"
+    done = wsi("heatmap", painted, "-o", tmp_path / "out", "-m", model, "--mask", own)
+    assert done.returncode == 0, done.stderr
+    assert len((tmp_path / "out/painted.tiff/tiles.csv").read_text().splitlines()) == 25
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("info", "nowhere.svs"), "nowhere.svs"),
+        (("heatmap", "{slide}", "-m", "no-such-model"), "no-such-model"),
+        (("heatmap", "{slide}", "-m", "{model}", "--stride-px", "0"), "stride 0 px"),
+        (("heatmap", "{slide}", "-m", "{model}", "--mask", "no-such-mask"), "no-such-mask"),
+        (("heatmap", "{slide}", "-m", "{model}", "-f", "docx"), "docx"),
+        (("heatmap", "{slide}", "-m", "{model}", "--mpp", "400"), "400"),
+        (("heatmap", "{slide}", "-m", "{model}", "--device", "tpu"), "tpu"),
+        (("tile", "{slide}", "--tile-px", "8"), "tile size 8 px"),
+        (("tile", "{slide}", "--tile-px", "64", "--tile-mpp", "0.1"), "0.1"),
+        (("export", "nowhere", "-f", "csv"), "nowhere"),
+        (("batch", "nowhere"), "nowhere"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_1(
+    painted: Path, model: str, tmp_path: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    filled = [a.format(slide=painted, model=model) for a in arguments]
+    done = wsi(*filled, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.rglob("*.partial"))
