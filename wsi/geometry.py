@@ -99,7 +99,8 @@ def downsample_from_sizes(size0: Size, size: Size) -> Scale:
     of 4, not 4.0027: taking the ratio would shift the level's far edge by 12 level-0 pixels. Where
     one whole factor explains both axes to the pixel it is used for both, else each axis's ratio.
     """
-    factor = round_half_up((size0.width / size.width + size0.height / size.height) / 2)
+    # the longer side says it more exactly: 181 x 64 -> 16 x 5 is a factor of 11, not of 12
+    factor = round_half_up(max(size0) / max(size))
     if factor >= 1 and all(
         n0 // factor <= n <= -(-n0 // factor) for n0, n in zip(size0, size, strict=True)
     ):
