@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from wsi.user_mask import read_mask
 
 from models.card import ModelCard
 from models.infer import Classifier, load_classifier, score_tiles
@@ -31,6 +30,7 @@ from wsi.regions import summarise
 from wsi.slide import Slide, require_mpp
 from wsi.store import RowWriter, ScoreStore
 from wsi.tiler import TilePlan, plan_tiles, read_tiles
+from wsi.user_mask import read_mask
 
 __all__ = [
     "MASK_MPP",
@@ -118,9 +118,10 @@ def make_heatmap(
             work = describe_work(request, slide.info, card)
         if result.holds(work):
             return HeatmapResult(folder, result.manifest() or {}, {}, kept=True)
+        result.require_free(overwrite=overwrite)
+        with clock.stage("mask"):
+            prepared = prepare(request, slide, card)
         with result.writing(work, overwrite=overwrite) as partial:
-            with clock.stage("mask"):
-                prepared = prepare(request, slide, card)
             prob, device = _score(
                 slide, prepared.plan, partial, card, work, classifier, request, clock
             )

@@ -82,18 +82,21 @@ class ResultFolder:
         outputs = manifest.get("outputs", {})
         return all(_has_size(self.path / name, entry) for name, entry in outputs.items())
 
-    @contextmanager
-    def writing(self, work: Mapping[str, Any], *, overwrite: bool) -> Iterator[Path]:
-        """The partial folder, locked: what an equal work left there is still there.
-
-        Raises ResultExists where a different result has the name and may not be replaced,
-        StoreIncomplete where another process is writing it.
-        """
+    def require_free(self, *, overwrite: bool) -> None:
+        """Raises ResultExists where a different result has the name and may not be replaced."""
         if self.path.exists() and not overwrite:
             raise ResultExists(
                 f"{self.path}: a different result is there; "
                 "use --overwrite to replace it, or another --out"
             )
+
+    @contextmanager
+    def writing(self, work: Mapping[str, Any], *, overwrite: bool) -> Iterator[Path]:
+        """The partial folder, locked: what an equal work left there is still there.
+
+        Raises ResultExists; StoreIncomplete where another process is writing it.
+        """
+        self.require_free(overwrite=overwrite)
         with FolderLock(self.partial):
             _clear_unless(self.partial, work_sha256(work))
             yield self.partial

@@ -107,10 +107,9 @@ def mask(
 
 def tissue_from_option(option: str, overview: "Overview", info: "SlideInfo") -> "TissueMask":
     """A method's mask, or the user's own."""
-    from wsi.user_mask import read_mask
-
     from service.request import HeatmapRequest
     from wsi.mask import tissue_mask
+    from wsi.user_mask import read_mask
 
     if HeatmapRequest(slide=info.path, mask=option).has_own_mask:
         return read_mask(Path(option), info)
