@@ -168,14 +168,14 @@ def _kernel(tile_px: int, stride_px: int, window: str) -> NDArray[np.float64]:
     """Integral of the window over each of the cells that a tile covers, along one axis.
 
     Both axes are alike and every tile is too: cells and tiles start on the same multiples of the
-    stride. Scaled to a largest weight of 1, which makes a grid without overlap exact.
+    stride. In float64: what a single tile's weight does to its float32 score and undoes again
+    rounds back to the score.
     """
     if window not in WINDOWS:
         raise InvalidOption(f"window {window!r}: use one of {', '.join(WINDOWS)}")
     cells = -(-tile_px // stride_px)
     edges = np.minimum(np.arange(cells + 1) * stride_px / tile_px, 1.0)
-    weights = np.diff(WINDOWS[window](edges))
-    return np.asarray(weights / weights.max())
+    return np.diff(WINDOWS[window](edges))
 
 
 def _uniform_integral(u: NDArray[np.float64]) -> NDArray[np.float64]:

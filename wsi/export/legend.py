@@ -22,7 +22,7 @@ __all__ = ["NOTICE", "Legend", "draw_numbers", "font_px", "frame_picture", "roun
 NOTICE = "Research use only. Not a medical device, not for diagnosis."
 INK, PALE = (25, 25, 30), (95, 95, 105)
 PAPER = (255, 255, 255)
-LEAST_WIDTH_PX = 760  # below it title and bars have no room
+LEAST_WIDTH_EM = 46  # below it title and bars have no room
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def frame_picture(picture: NDArray[np.uint8], legend: Legend) -> NDArray[np.uint
 
     height, width = picture.shape[:2]
     em = font_px(Size(width, height))
-    inner = max(width, LEAST_WIDTH_PX - 2 * em)
+    inner = max(width, LEAST_WIDTH_EM * em)
     top, below = round(4.4 * em), round(7.6 * em)
     canvas = Image.new("RGB", (inner + 2 * em, top + height + below), PAPER)
     canvas.paste(Image.fromarray(picture), (em + (inner - width) // 2, top))
@@ -119,17 +119,21 @@ def _draw_color_bar(
         x = left + (value - style.vmin) / (style.vmax - style.vmin) * (width - 1)
         draw.line((x, y + height, x, y + height + em // 4), INK, max(1, em // 12))
         draw.text((x, y + height + 1.2 * em), f"{value:.2g}", INK, small, "ms")
-    draw.text((left + width / 2, y + height + 2.3 * em), legend.bar_label, INK, small, "ms")
+    label = _shorten(legend.bar_label, small, width)
+    draw.text((left + width / 2, y + height + 2.3 * em), label, INK, small, "ms")
     if style.vmin <= legend.threshold <= style.vmax:
         part = (legend.threshold - style.vmin) / (style.vmax - style.vmin)
-        _draw_mark(draw, left + part * (width - 1), y, em, f"threshold {legend.threshold:.3g}")
+        _draw_mark(draw, left + part * (width - 1), y, em)
+        text = f"threshold {legend.threshold:.3g}"
+        half = small.getlength(text) / 2
+        x = left + min(max(part * width, half), width - half)
+        draw.text((x, y - 0.91 * em), text, INK, small, "ms")
 
 
-def _draw_mark(draw: "ImageDraw", x: float, y: int, em: int, label: str) -> None:
-    small, half = _font(round(0.8 * em)), 0.35 * em
+def _draw_mark(draw: "ImageDraw", x: float, y: int, em: int) -> None:
+    half = 0.35 * em
     draw.polygon([(x - half, y - 2 * half), (x + half, y - 2 * half), (x, y)], INK)
     draw.line((x, y, x, y + em - 1), PAPER, max(2, em // 8))
-    draw.text((x, y - 2.6 * half), label, INK, small, "ms")
 
 
 def _shorten(text: str, font: "FreeTypeFont", width: int) -> str:
