@@ -75,7 +75,7 @@ def write(
     _check("kind", kind, KINDS)
     _check("frame", frame, FRAMES)
     _check("object_type", object_type, ("tile", "detection"))
-    at = source.heatmap.threshold if threshold is None else threshold
+    at = float(source.heatmap.threshold if threshold is None else threshold)
     if not 0 <= at <= 1:
         raise InvalidOption(f"threshold {at}: use a probability, 0 to 1")
     origin0 = source.slide.bounds0 if frame == "qupath" else Box(0, 0, *source.slide.size)
@@ -227,11 +227,9 @@ def _measurements(region: Region, positive_class: str) -> dict[str, float]:
 
 
 def _geometry(polygon: "Polygon | MultiPolygon", origin0: Box) -> str:
-    from shapely.geometry.polygon import orient
-
     parts = [
         "[" + ",".join(_ring(r.coords, origin0) for r in (p.exterior, *p.interiors)) + "]"
-        for p in (orient(part) for part in getattr(polygon, "geoms", [polygon]))
+        for p in getattr(polygon, "geoms", [polygon])
     ]
     if len(parts) == 1:
         return f'{{"type":"Polygon","coordinates":{parts[0]}}}'

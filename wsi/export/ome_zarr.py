@@ -16,6 +16,8 @@ from wsi.store import read_heatmap, write_heatmap
 
 __all__ = ["read", "tissue_levels", "write"]
 
+STRIP_ROWS = 64  # rows of cells for which the mask is turned into float32 at once
+
 
 def write(source: ExportSource, path: Path, *, ngff: str = "0.5", overwrite: bool = False) -> Path:
     """A folder: float32 (c, y, x) pyramid, NaN without tissue, labels/tissue with equal levels.
@@ -77,8 +79,15 @@ def _tissue_parts(mask: TissueMask, heatmap: Heatmap) -> NDArray[np.float32]:
     left, top = heatmap.bounds0.x / mask.px0.x, heatmap.bounds0.y / mask.px0.y
     right = left + columns * heatmap.cell0.x / mask.px0.x
     bottom = top + rows * heatmap.cell0.y / mask.px0.y
-    down = area_weights(top, bottom, height, rows) @ mask.tissue.astype(np.float32)
-    return np.asarray((area_weights(left, right, width, columns) @ down.T).T, np.float32)
+    down = area_weights(top, bottom, height, rows)
+    across = area_weights(left, right, width, columns)
+    part = np.empty((rows, columns), np.float32)
+    for first in range(0, rows, STRIP_ROWS):
+        strip = slice(first, first + STRIP_ROWS)
+        used = slice(down[strip].indices.min(), down[strip].indices.max() + 1)
+        tissue = mask.tissue[used].astype(np.float32)
+        part[strip] = (across @ (down[strip, used] @ tissue).T).T
+    return part
 
 
 def _halve(part: NDArray[np.float32]) -> NDArray[np.float32]:

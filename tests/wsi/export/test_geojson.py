@@ -246,7 +246,7 @@ def test_memory_does_not_grow_with_the_number_of_tiles(tmp_path: Path):
         return highest
 
     few = peak(4500)  # a block and a bit
-    assert peak(18_000) < 1.2 * few
+    assert peak(9000) < 1.2 * few
 
 
 @pytest.mark.parametrize(

@@ -60,10 +60,10 @@ def test_overlap_is_in_the_px_of_patch_size(tmp_path: Path):
 
 
 def test_a_slide_without_objective_power_has_a_magnification_from_its_resolution(tmp_path: Path):
-    info = make_info(Size(3200, 2400), Mpp(0.25, 0.25), power=None)
-    source = make_source(slide=info)
+    info = make_info(Size(3200, 2400), Mpp(0.5, 0.5), power=None)
+    source = make_source(mpp=Mpp(0.5, 0.5), slide=info)
     _, attributes = read(export(source, "hdf5", tmp_path / "t.h5"))
-    assert attributes["level0_magnification"] == attributes["target_magnification"] == 40
+    assert attributes["level0_magnification"] == attributes["target_magnification"] == 20
 
 
 def test_scores_and_exact_sizes_stand_beside_the_coords(tmp_path: Path):

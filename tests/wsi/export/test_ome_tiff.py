@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tifffile
 from defusedxml import ElementTree
+from PIL import Image
 
 from tests.wsi.export.sources import make_source
 from wsi.export import ExportSource, export
@@ -38,6 +39,15 @@ def test_the_pyramid_comes_back_with_its_gaps(tmp_path: Path):
     assert base.dtype == np.float32
     assert np.isnan(base[:, :, 7]).all()
     assert np.isfinite(np.delete(base, 7, axis=2)).all()
+
+
+def test_another_library_reads_each_channel(tmp_path: Path):
+    source = make_wide_source()
+    with Image.open(export(source, "ome-tiff", tmp_path / "t.ome.tif")) as image:
+        for channel, expected in enumerate(source.heatmap.values):
+            image.seek(channel)
+            assert image.mode == "F"
+            assert np.array_equal(np.asarray(image), expected, equal_nan=True)
 
 
 def test_smaller_levels_are_sub_ifds_of_each_channel_tiled_and_deflated_as_bio_formats_reads(

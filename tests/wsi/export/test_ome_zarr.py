@@ -134,3 +134,24 @@ def test_a_slide_without_tissue_has_an_empty_heatmap(tmp_path: Path):
     path = export(source, "ome-zarr", tmp_path / "heatmap.zarr")
     assert np.isnan(read(path).values).all()
     assert zarr.open_array(path / "labels/tissue/0", mode="r")[...].max() == 0
+
+
+def test_a_label_is_the_rounded_part_of_its_cell_that_is_tissue(tmp_path: Path):
+    tissue = np.random.default_rng(5).random((1450, 45)) < np.linspace(0.3, 0.7, 45)
+    source = make_source(size0=Size(1440, 46_400), tile_mpp=3.3, tissue=tissue)  # cells of 660 px
+    path = export(source, "ome-zarr", tmp_path / "heatmap.zarr")
+    label = zarr.open_array(path / "labels/tissue/0", mode="r")[...]
+
+    def covered(cell: int, pixels: int) -> Any:
+        """Of each mask px of 32 level-0 px, what lies in the cell."""
+        first = np.arange(pixels) * 32
+        return np.clip(
+            np.minimum(660 * cell + 660, first + 32) - np.maximum(660 * cell, first), 0, 32
+        )
+
+    for row, column in np.ndindex(71, 3):
+        down, across = covered(row, 1450), covered(column, 45)
+        part = down @ tissue @ across / (down.sum() * across.sum())
+        if abs(part - 0.5) > 1e-5:
+            assert label[row, column] == (part > 0.5)
+    assert 0.2 < label.mean() < 0.8
