@@ -187,7 +187,8 @@ def _value(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         inner = [_value(item) for item in value]
         flat = not any(isinstance(item, (Mapping, list, tuple)) for item in value)
-        return ", ".join(inner) if flat else "".join(f"<div>{item}</div>" for item in inner)
+        joined = ", ".join(inner) if flat else "".join(f"<div>{item}</div>" for item in inner)
+        return joined or "none"
     if isinstance(value, float):
         return f"{value:.6g}"
     return "none" if value is None or value == "" else _text(value)
