@@ -20,8 +20,6 @@ MIN_TISSUE = 0.1
 """Least part of a tile that is tissue. Low on purpose: a tumour at the edge of the tissue has
 half-empty tiles, and a tile too many costs less than one that nobody looked at."""
 
-LEAST_AREA = 1e-6  # mask px: what is left of nothing after the rounding of sums
-
 
 @dataclass(frozen=True)
 class TileGrid:
@@ -165,7 +163,6 @@ def tissue_fractions(grid: TileGrid, mask: TissueMask) -> NDArray[np.float32]:
     top, bottom = (_inside(y, grid.bounds0.y, grid.bounds0.bottom) for y in _edges_y0(grid))
     across = _interpolated(total.T, right / mask.px0.x) - _interpolated(total.T, left / mask.px0.x)
     area = _interpolated(across.T, bottom / mask.px0.y) - _interpolated(across.T, top / mask.px0.y)
-    area[area < LEAST_AREA] = 0
     whole = np.outer(bottom - top, right - left) / (mask.px0.x * mask.px0.y)
     return np.clip(area / np.maximum(whole, 1e-9), 0, 1).astype(np.float32)
 

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from wsi.geometry import Box, Mpp, Scale, Size, best_level, outer_box, round_half_up
 from wsi.resample import area_average, area_weights
-from wsi.slide import Slide, require_mpp
+from wsi.slide import Slide, SlideInfo, require_mpp
 
-__all__ = ["Overview", "read_overview"]
+__all__ = ["Overview", "overview_size", "pick_level", "read_overview"]
 
 BLOCK_PX = 2048
 """Side of what is read at once: 12 MB, and 50 MB as float32, whatever the slide's size. Whole file
@@ -41,7 +41,7 @@ def read_overview(slide: Slide, mpp: float) -> Overview:
     px0 = Scale(mpp / slide_mpp.x, mpp / slide_mpp.y)
     size = overview_size(slide.info.size, px0)
     rgb = np.empty((size.height, size.width, 3), np.uint8)
-    level = pick_level(slide, slide_mpp, mpp)
+    level = pick_level(slide.info, slide_mpp, mpp)
     for box in _blocks(size, _steps(slide, level, px0)):
         rgb[box.y : box.bottom, box.x : box.right] = _read_block(slide, level, px0, box)
     return Overview(rgb, mpp, px0)
@@ -52,11 +52,11 @@ def overview_size(size0: Size, px0: Scale) -> Size:
     return Size(max(1, whole.width), max(1, whole.height))
 
 
-def pick_level(slide: Slide, slide_mpp: Mpp, mpp: float) -> int:
+def pick_level(info: SlideInfo, slide_mpp: Mpp, mpp: float) -> int:
     """The coarsest level that is fine enough for `mpp` along both axes."""
     mpps = [
         max(slide_mpp.x * level.downsample.x, slide_mpp.y * level.downsample.y)
-        for level in slide.info.levels
+        for level in info.levels
     ]
     return best_level(mpps, mpp)
 

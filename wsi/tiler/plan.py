@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi.errors import InvalidGrid, SlideTooCoarse
-from wsi.geometry import Box, best_level
+from wsi.geometry import Box
 from wsi.grid import TileGrid
+from wsi.overview import pick_level
 from wsi.resample import covered_weights, linear_weights
 from wsi.slide import SlideInfo
 
@@ -214,19 +215,11 @@ def plan_tiles(
             f"{info.path}: level 0 has {coarsest:g} um/px, the tiles need {grid.mpp:g}; "
             "ask for upsampling, or take a model for a coarser resolution"
         )
-    level = _pick_level(info, grid)
+    level = pick_level(info, grid.slide_mpp, grid.mpp)
     rows, columns = _axes(info, grid, level, enlarged)
     row, column = np.asarray(indices, np.int32).reshape(-1, 2).T
     order = np.lexsort((column, row, columns.last_block[column], rows.last_block[row]))
     return TilePlan(grid, level, np.stack([row, column], axis=1)[order], rows, columns)
-
-
-def _pick_level(info: SlideInfo, grid: TileGrid) -> int:
-    mpps = [
-        max(grid.slide_mpp.x * level.downsample.x, grid.slide_mpp.y * level.downsample.y)
-        for level in info.levels
-    ]
-    return best_level(mpps, grid.mpp)
 
 
 def _axes(info: SlideInfo, grid: TileGrid, level: int, enlarged: bool) -> tuple[AxisPlan, AxisPlan]:

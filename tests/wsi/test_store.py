@@ -1,0 +1,475 @@
+"""Stores survive kills, notice damage, and validate with readers that are not ours."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ome_zarr_models.v04
+import ome_zarr_models.v05
+import pytest
+import zarr
+from numpy.typing import NDArray
+from zarr.storage import LocalStore
+
+from wsi.errors import InvalidOption, ResultExists, StoreIncomplete, StoreMismatch
+from wsi.geometry import Scale
+from wsi.store import (
+    RowWriter,
+    ScoreStore,
+    TileStore,
+    read_heatmap,
+    shard_tiles,
+    write_heatmap,
+)
+
+COUNT = 1000
+SHARD = 128
+
+
+@pytest.fixture(params=["scores.zarr", "a slide with spaces 🔬.zarr", "x" * 200, "s3::a#b.zarr"])
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return tmp_path / str(request.param)
+
+
+def partial(path: Path) -> Path:
+    return path.with_name(path.name + ".partial")
+
+
+def make_positions(count: int = COUNT) -> NDArray[np.int64]:
+    return np.stack([np.arange(count) * 800, np.arange(count) // 9 * 800], axis=1)
+
+
+def make_scores(count: int = COUNT) -> NDArray[np.float32]:
+    return np.random.default_rng(0).random((count, 2), np.float32)
+
+
+def create(path: Path, **changes: Any) -> RowWriter:
+    options: dict[str, Any] = {
+        "xy0": make_positions(),
+        "classes": ("non_idc", "idc"),
+        "made_from": {"slide_sha256": "ab", "card_sha256": "cd", "stride_px": 50},
+        "shard_rows": SHARD,
+    }
+    return ScoreStore.create(path, **(options | changes))
+
+
+def fill(writer: RowWriter, scores: NDArray[np.float32], stop: int | None = None) -> None:
+    """Batches of 50, which no shard is a multiple of."""
+    for rows in writer.missing:
+        for start in range(rows.start, min(rows.stop, stop or rows.stop), 50):
+            end = min(start + 50, rows.stop, stop or rows.stop)
+            writer.write(start, scores[start:end])
+
+
+def write_scores(path: Path, **changes: Any) -> None:
+    with create(path, **changes) as writer:
+        fill(writer, make_scores())
+        writer.finish()
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
+
+
+def test_scores_come_back_as_they_were_written(path: Path):
+    write_scores(path)
+    store = ScoreStore.open(path)
+    assert np.array_equal(store.prob, make_scores())
+    assert np.array_equal(store.xy0, make_positions())
+    assert store.classes == ("non_idc", "idc")
+    assert store.made_from["card_sha256"] == "cd"
+    assert not partial(path).exists()
+
+
+def test_another_program_reads_scores_by_zarr_alone(path: Path):
+    write_scores(path)
+    group: Any = zarr.open_group(LocalStore(path), mode="r")
+    assert np.array_equal(group["prob"][...], make_scores())
+    assert group["prob"].dtype == np.float32
+    assert group["xy0"].dtype == np.int64
+
+
+def test_a_slide_without_tissue_has_a_store_without_rows(tmp_path: Path):
+    with create(tmp_path / "scores.zarr", xy0=make_positions(0)) as writer:
+        assert writer.missing == []
+        writer.finish()
+    assert ScoreStore.open(tmp_path / "scores.zarr").prob.shape == (0, 2)
+
+
+def test_scores_that_all_equal_the_fill_value_are_still_written(tmp_path: Path):
+    path = tmp_path / "scores.zarr"
+    nothing = np.full((COUNT, 2), np.nan, np.float32)
+    with create(path) as writer:
+        fill(writer, nothing, stop=SHARD * 3)
+    with create(path) as writer:
+        assert writer.done == {0, 1, 2}
+
+
+def test_a_stopped_run_goes_on_at_its_first_missing_shard(path: Path):
+    with create(path) as writer:
+        fill(writer, make_scores(), stop=SHARD * 3 + 70)
+    with pytest.raises(StoreIncomplete, match="it goes on where it was"):
+        ScoreStore.open(path)
+    with create(path) as writer:
+        assert writer.missing == [range(SHARD * 3, COUNT)]
+        fill(writer, make_scores())
+        writer.finish()
+    assert np.array_equal(ScoreStore.open(path).prob, make_scores())
+
+
+def test_a_store_that_was_stopped_is_byte_for_byte_that_of_an_undisturbed_run(tmp_path: Path):
+    with create(tmp_path / "stopped.zarr") as writer:
+        fill(writer, make_scores(), stop=SHARD * 2)
+    write_scores(tmp_path / "stopped.zarr")
+    write_scores(tmp_path / "straight.zarr")
+    assert files(tmp_path / "stopped.zarr") == files(tmp_path / "straight.zarr")
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
+def test_a_damaged_shard_is_noticed_and_only_it_is_made_again(tmp_path: Path, damage: str):
+    path = tmp_path / "scores.zarr"
+    with create(path) as writer:
+        fill(writer, make_scores(), stop=SHARD * 4)
+    shard = partial(path) / "prob" / "c" / "1" / "0"
+    content = bytearray(shard.read_bytes())
+    if damage == "gone":
+        shard.unlink()
+    else:
+        content[20] ^= 1
+        shard.write_bytes(bytes(content[: 30 if damage == "cut" else None]))
+    with create(path) as writer:
+        assert writer.done == {0, 2, 3}
+        assert writer.missing == [range(SHARD, 2 * SHARD), range(4 * SHARD, COUNT)]
+        fill(writer, make_scores())
+        writer.finish()
+    assert np.array_equal(ScoreStore.open(path).prob, make_scores())
+
+
+def test_damage_of_a_complete_store_is_noticed_when_it_is_opened(tmp_path: Path):
+    path = tmp_path / "scores.zarr"
+    write_scores(path)
+    (path / "prob" / "c" / "2" / "0").write_bytes(b"rubbish")
+    with pytest.raises(StoreIncomplete, match="shard 2 is damaged"):
+        ScoreStore.open(path)
+
+
+def test_a_line_of_the_journal_that_was_cut_short_costs_its_shard_only(tmp_path: Path):
+    path = tmp_path / "scores.zarr"
+    with create(path) as writer:
+        fill(writer, make_scores(), stop=SHARD * 3)
+    journal = partial(path) / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-20])
+    with create(path) as writer:
+        assert writer.done == {0, 1}
+        fill(writer, make_scores(), stop=SHARD * 3)
+    with create(path) as writer:
+        assert writer.done == {0, 1, 2}
+
+
+@pytest.mark.parametrize("keep", ["nothing", "group", "positions"])
+def test_a_run_that_was_stopped_while_it_began_begins_again(tmp_path: Path, keep: str):
+    path = tmp_path / "scores.zarr"
+    with create(path):
+        pass
+    metadata = partial(path) / "zarr.json"
+    if keep == "nothing":
+        metadata.unlink()
+    elif keep == "group":
+        metadata.write_text(json.dumps({"zarr_format": 3, "node_type": "group"}))
+    else:
+        next((partial(path) / "xy0" / "c").rglob("0/0")).write_bytes(b"rubbish")
+    write_scores(path)
+    assert np.array_equal(ScoreStore.open(path).prob, make_scores())
+
+
+def test_a_stopped_run_of_something_else_is_refused_by_name_or_thrown_away(tmp_path: Path):
+    path = tmp_path / "scores.zarr"
+    with create(path) as writer:
+        fill(writer, make_scores(), stop=SHARD * 3)
+    other = {"slide_sha256": "ab", "card_sha256": "ef", "stride_px": 50}
+    with pytest.raises(StoreMismatch, match="card_sha256: 'cd' there, 'ef' here"):
+        create(path, made_from=other)
+    with pytest.raises(StoreMismatch, match="xy0_sha256"):
+        create(path, xy0=make_positions() + 1)
+    with create(path, made_from=other, restart=True) as writer:
+        assert writer.done == frozenset()
+
+
+def test_a_complete_store_is_not_overwritten_unless_asked(tmp_path: Path):
+    path = tmp_path / "scores.zarr"
+    write_scores(path)
+    with pytest.raises(ResultExists, match=r"scores\.zarr is already there"):
+        create(path)
+    write_scores(path, made_from={"slide_sha256": "other"}, overwrite=True)
+    assert ScoreStore.open(path).made_from == {"slide_sha256": "other"}
+    assert [p.name for p in tmp_path.iterdir()] == ["scores.zarr"]
+
+
+def test_a_run_that_was_killed_before_its_rename_only_renames(tmp_path: Path):
+    path = tmp_path / "scores.zarr"
+    write_scores(path)
+    path.rename(partial(path))
+    with create(path) as writer:
+        assert writer.missing == []
+        writer.finish()
+    assert np.array_equal(ScoreStore.open(path).prob, make_scores())
+
+
+def test_two_writers_of_one_store_are_refused(tmp_path: Path):
+    with (
+        create(tmp_path / "scores.zarr"),
+        pytest.raises(StoreIncomplete, match="another process is writing"),
+    ):
+        create(tmp_path / "scores.zarr")
+
+
+def test_finishing_with_rows_missing_is_refused(tmp_path: Path):
+    with create(tmp_path / "scores.zarr") as writer:
+        fill(writer, make_scores(), stop=SHARD * 7)
+        with pytest.raises(StoreIncomplete, match="tiles 896 to 999 of 1000"):
+            writer.finish()
+    assert not (tmp_path / "scores.zarr").exists()
+
+
+def test_rows_with_a_gap_or_of_another_shape_are_refused(tmp_path: Path):
+    scores = make_scores()
+    with create(tmp_path / "scores.zarr") as writer:
+        with pytest.raises(StoreMismatch, match="row 5 is not the first of a shard"):
+            writer.write(5, scores[5:10])
+        writer.write(0, scores[:10])
+        with pytest.raises(StoreMismatch, match="row 20 was given where 10 is next"):
+            writer.write(20, scores[20:30])
+        with pytest.raises(StoreMismatch, match="do not fit"):
+            writer.write(10, np.zeros((5, 3), np.float32))
+
+
+def test_a_store_of_another_schema_or_kind_is_refused(tmp_path: Path):
+    path = tmp_path / "scores.zarr"
+    write_scores(path)
+    with pytest.raises(StoreMismatch, match="no tiles store"):
+        TileStore.open(path)
+    metadata = json.loads((path / "zarr.json").read_text())
+    metadata["attributes"]["wsi"]["schema_version"] = 99
+    (path / "zarr.json").write_text(json.dumps(metadata))
+    with pytest.raises(StoreMismatch, match="schema version 99, this program reads 1"):
+        ScoreStore.open(path)
+
+
+def test_where_there_is_no_store_the_message_says_what_makes_one(tmp_path: Path):
+    with pytest.raises(StoreIncomplete, match="there is no scores store"):
+        ScoreStore.open(tmp_path / "scores.zarr")
+    (tmp_path / "empty.zarr").mkdir()
+    with pytest.raises(StoreIncomplete, match="cannot be read"):
+        ScoreStore.open(tmp_path / "empty.zarr")
+
+
+VICTIM = """
+import sys
+from pathlib import Path
+import numpy as np
+from wsi.store import ScoreStore
+
+given = np.load(sys.argv[2])
+made_from = {"slide_sha256": "ab", "card_sha256": "cd", "stride_px": 50}
+path, classes = Path(sys.argv[1]), ("non_idc", "idc")
+with ScoreStore.create(path, given["xy0"], classes, made_from, shard_rows=128) as writer:
+    for start in range(0, 1000, 10):
+        writer.write(start, given["prob"][start : start + 10])
+        print(start + 10, flush=True)
+        sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("killed_at", [510, 640])
+def test_kill_9_loses_at_most_two_shards_and_the_result_is_the_same(tmp_path: Path, killed_at: int):
+    path = tmp_path / "scores.zarr"
+    np.savez(tmp_path / "given.npz", xy0=make_positions(), prob=make_scores())
+    victim = subprocess.Popen(
+        [sys.executable, "-c", VICTIM, path, tmp_path / "given.npz"],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert victim.stdin is not None
+    assert victim.stdout is not None
+    with victim:
+        while int(victim.stdout.readline()) < killed_at:
+            victim.stdin.write("\n")
+            victim.stdin.flush()
+        os.kill(victim.pid, signal.SIGKILL)
+    assert victim.returncode == -signal.SIGKILL
+    with create(path) as writer:
+        assert killed_at - len(writer.done) * SHARD <= 2 * SHARD
+        assert writer.missing == [range(killed_at // SHARD * SHARD, COUNT)]
+        fill(writer, make_scores())
+        writer.finish()
+    assert np.array_equal(ScoreStore.open(path).prob, make_scores())
+
+
+def make_tiles(count: int, tile_px: int = 256) -> NDArray[np.uint8]:
+    rng = np.random.default_rng(1)
+    return rng.integers(0, 256, (count, tile_px, tile_px, 3), dtype=np.uint8)
+
+
+def write_tiles(path: Path, tiles: NDArray[np.uint8]) -> None:
+    with TileStore.create(path, make_positions(len(tiles)), tiles.shape[1], {}) as writer:
+        writer.write(0, tiles)
+        writer.finish()
+
+
+def test_tiles_come_back_as_they_were_written_over_several_shards(tmp_path: Path):
+    path = tmp_path / "a slide with spaces 🔬.zarr"
+    tiles = make_tiles(150)
+    write_tiles(path, tiles)
+    store = TileStore.open(path)
+    store.verify()
+    assert (len(store), store.tile_px) == (150, 256)
+    assert np.array_equal(store.read(120, 150), tiles[120:])
+    group: Any = zarr.open_group(LocalStore(path), mode="r")
+    assert group["rgb"].shards == (128, 256, 256, 3)
+    assert np.array_equal(group["rgb"][...], tiles)
+
+
+def test_a_damaged_tile_is_noticed_when_it_is_read_and_by_the_checksums(tmp_path: Path):
+    path = tmp_path / "tiles.zarr"
+    write_tiles(path, make_tiles(20, tile_px=64))
+    (shard,) = (path / "rgb" / "c").rglob("0/0/0/0")
+    content = bytearray(shard.read_bytes())
+    content[1000] ^= 255
+    shard.write_bytes(bytes(content))
+    store = TileStore.open(path)
+    with pytest.raises(StoreIncomplete, match="tiles 0 to 19 cannot be read"):
+        store.read(0, 20)
+    with pytest.raises(StoreIncomplete, match="shard 0 is damaged"):
+        store.verify()
+
+
+def test_a_shard_of_tiles_is_at_most_32_mib_of_pixels():
+    assert shard_tiles(256) == 128  # 24 MiB
+    assert shard_tiles(50) == 4096  # 29 MiB
+    assert shard_tiles(4096) == 1
+
+
+def make_heatmap() -> tuple[list[NDArray[np.float32]], list[NDArray[np.uint8]]]:
+    values = np.random.default_rng(2).random((2, 11, 7), np.float32)
+    values[:, :3] = np.nan
+    levels = [values, values[:, ::2, ::2].copy(), values[:, ::4, ::4].copy()]
+    return levels, [np.isfinite(level[0]).astype(np.uint8) for level in levels]
+
+
+def save_heatmap(path: Path, ngff: str = "0.5", **changes: Any) -> None:
+    levels, labels = make_heatmap()
+    options: dict[str, Any] = {
+        "levels": levels,
+        "labels": labels,
+        "cell_um": Scale(200.0, 100.0),
+        "origin_um": Scale(10.0, 20.0),
+        "classes": ("non_idc", "idc"),
+        "attributes": {"threshold": 0.4, "bounds0": [1, 2, 3, 4]},
+        "ngff": ngff,
+    }
+    write_heatmap(path, **(options | changes))
+
+
+@pytest.mark.parametrize("ngff", ["0.5", "0.4"])
+def test_a_heatmap_comes_back_as_it_was_written(path: Path, ngff: str):
+    save_heatmap(path, ngff)
+    stored = read_heatmap(path)
+    levels, labels = make_heatmap()
+    for got, given in zip((*stored.levels, *stored.labels), (*levels, *labels), strict=True):
+        assert got.dtype == given.dtype
+        np.testing.assert_array_equal(got, given)
+    assert (stored.cell_um, stored.origin_um) == (Scale(200, 100), Scale(10, 20))
+    assert stored.classes == ("non_idc", "idc")
+    assert stored.attributes == {"threshold": 0.4, "bounds0": [1, 2, 3, 4]}
+
+
+@pytest.mark.parametrize("ngff", ["0.5", "0.4"])
+def test_a_heatmap_and_its_label_image_pass_a_validator_that_is_not_ours(path: Path, ngff: str):
+    save_heatmap(path, ngff)
+    models = {"0.5": ome_zarr_models.v05, "0.4": ome_zarr_models.v04}[ngff]
+    image = models.Image.from_zarr(zarr.open_group(LocalStore(path), mode="r"))
+    assert image.labels is not None
+    label = models.ImageLabel.from_zarr(
+        zarr.open_group(LocalStore(path), path="labels/tissue", mode="r")
+    )
+    attributes = [m.ome_attributes if ngff == "0.5" else m.attributes for m in (image, label)]
+    assert [len(a.multiscales[0].datasets) for a in attributes] == [3, 3]
+    assert attributes[1].image_label.source.image == "../../"
+    assert [axis.name for axis in attributes[0].multiscales[0].axes] == ["c", "y", "x"]
+
+
+@pytest.mark.parametrize("ngff", ["0.5", "0.4"])
+def test_every_level_lies_on_the_slide_by_the_centres_of_its_cells(tmp_path: Path, ngff: str):
+    save_heatmap(tmp_path / "heatmap.zarr", ngff)
+    group: Any = zarr.open_group(LocalStore(tmp_path / "heatmap.zarr"), mode="r")
+    for node, channel in ((group, True), (group["labels/tissue"], False)):
+        metadata = node.attrs["ome"] if ngff == "0.5" else node.attrs
+        datasets = metadata["multiscales"][0]["datasets"]
+        scales = [d["coordinateTransformations"][0]["scale"][channel:] for d in datasets]
+        centres = [d["coordinateTransformations"][1]["translation"][channel:] for d in datasets]
+        # y, x: the first cell begins at (20, 10) um, and every level begins there
+        assert scales == [[100, 200], [200, 400], [400, 800]]
+        assert centres == [[70, 110], [120, 210], [220, 410]]
+
+
+def test_dimension_names_are_those_of_the_axes(tmp_path: Path):
+    save_heatmap(tmp_path / "heatmap.zarr")
+    group: Any = zarr.open_group(LocalStore(tmp_path / "heatmap.zarr"), mode="r")
+    assert group["1"].metadata.dimension_names == ("c", "y", "x")
+    assert group["labels/tissue/1"].metadata.dimension_names == ("y", "x")
+
+
+def test_version_0_4_keeps_chunks_in_folders_as_its_readers_expect(tmp_path: Path):
+    save_heatmap(tmp_path / "heatmap.zarr", "0.4")
+    assert (
+        json.loads((tmp_path / "heatmap.zarr/0/.zarray").read_text())["dimension_separator"] == "/"
+    )
+    assert (tmp_path / "heatmap.zarr/0/1/0/0").is_file()
+
+
+def test_viewers_are_told_to_show_the_class_that_was_asked_for(tmp_path: Path):
+    save_heatmap(tmp_path / "heatmap.zarr", shown="non_idc")
+    group: Any = zarr.open_group(LocalStore(tmp_path / "heatmap.zarr"), mode="r")
+    channels = group.attrs["ome"]["omero"]["channels"]
+    assert [(c["label"], c["active"]) for c in channels] == [("non_idc", True), ("idc", False)]
+
+
+def test_a_heatmap_that_is_there_is_kept_unless_it_may_be_overwritten(tmp_path: Path):
+    save_heatmap(tmp_path / "heatmap.zarr")
+    with pytest.raises(ResultExists):
+        save_heatmap(tmp_path / "heatmap.zarr", attributes={})
+    save_heatmap(tmp_path / "heatmap.zarr", attributes={}, overwrite=True)
+    assert read_heatmap(tmp_path / "heatmap.zarr").attributes == {}
+
+
+def test_a_heatmap_that_could_not_be_written_leaves_nothing(tmp_path: Path):
+    with pytest.raises(TypeError):
+        save_heatmap(tmp_path / "heatmap.zarr", attributes={"not JSON": object()})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ngff": "0.6"}, r"0\.6: use one of 0\.5, 0\.4"),
+        ({"classes": ("idc",)}, "do not have the 1 classes"),
+        ({"labels": make_heatmap()[1][:2]}, "not as large"),
+        ({"levels": make_heatmap()[0][::2], "labels": make_heatmap()[1][::2]}, "is not half"),
+    ],
+)
+def test_a_heatmap_that_does_not_fit_together_is_refused(
+    tmp_path: Path, changes: dict[str, Any], message: str
+):
+    with pytest.raises(InvalidOption, match=message):
+        save_heatmap(tmp_path / "heatmap.zarr", **changes)
