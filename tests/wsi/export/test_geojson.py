@@ -1,6 +1,7 @@
 import gzip
 import json
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -14,7 +15,7 @@ from shapely.geometry import LinearRing, shape
 from tests.wsi.export.sources import make_large_source, make_source
 from wsi.errors import InvalidOption
 from wsi.export import ExportSource, export
-from wsi.geometry import Box, Mpp, Size
+from wsi.geometry import Box, Scale, Size
 
 POINT = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
 RING = {"type": "array", "items": POINT, "minItems": 4}
@@ -207,13 +208,11 @@ def test_outer_rings_are_counter_clockwise_in_their_numbers_and_holes_clockwise(
 
 
 def test_regions_of_cells_smaller_than_a_px_keep_their_fractions(tmp_path: Path):
-    source = make_source(
-        size0=Size(40, 40), mpp=Mpp(8.0, 8.0), tile_px=64, tile_mpp=0.25, stride_px=16,
-        indices=[(0, 1)], prob=[[0.0, 1.0]],
-    )  # fmt: skip
-    (feature,) = features(source, tmp_path, kind="regions")
+    source = make_source()
+    small = replace(source.heatmap, cell0=Scale(0.5, 0.5), bounds0=Box(0, 0, 2, 2))
+    (feature,) = features(replace(source, heatmap=small), tmp_path, kind="regions")
     assert isinstance(shape(feature["geometry"]), Polygon)
-    assert shape(feature["geometry"]).bounds == (0.5, 0, 2.5, 2)
+    assert shape(feature["geometry"]).bounds == (0, 1, 2, 1.5)  # the third row of 4 cells
 
 
 def test_both_are_the_regions_and_then_the_tiles(tmp_path: Path):
