@@ -118,9 +118,10 @@ class _Blocks:
         for done in range(1, len(boxes) + 1):
             for box in islice(upcoming, self.ahead - len(waiting)):
                 waiting.append(self.pool.submit(self._render, box))
-            yield self._first(waiting)
+            block = self._first(waiting)
             if self.on_progress:
                 self.on_progress(done, len(boxes))
+            yield block
 
     def _render(self, box: Box) -> _Block:
         rgb = self.read(box)
