@@ -191,7 +191,7 @@ def _client(scheduler: str | None, workers: int | None) -> Iterator["Client"]:
         LocalCluster(
             n_workers=workers or max(1, count_gpus()),
             threads_per_worker=THREADS,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # any free port, and not for others
             # slides are streamed; Dask's own limit would only kill a worker that holds a mask
             memory_limit=0,
         ) as cluster,
