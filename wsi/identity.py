@@ -1,4 +1,4 @@
-"""Which slide it is: a fingerprint of its bytes, so that a result can name what it was made from."""
+"""Which slide it is: a fingerprint of its bytes, for results to name what they are made from."""
 
 import hashlib
 from pathlib import Path

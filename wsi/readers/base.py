@@ -41,7 +41,7 @@ class BaseSlide(ABC):
         """As Slide.read_level. InvalidOption where there is no such level, or after close()."""
         inside = self._box_inside(level, box)
         with self._reading():
-            if inside == box:
+            if inside == box and not box.is_empty:
                 return self._read_inside(level, box)
             pixels = np.empty((0, 0, 3), np.uint8)
             if not inside.is_empty:

@@ -22,8 +22,10 @@ def rgb_from_samples(
     colours = eight[..., : 1 if eight.shape[2] < 3 else 3]
     if inverted:
         colours = 255 - colours
-    rgb = np.empty((*eight.shape[:2], 3), np.uint8)
-    rgb[:] = colours  # grey is repeated
+    if colours.shape[2] == 1:
+        rgb = _rgb_from_grey(colours[..., 0])
+    else:
+        rgb = np.require(colours, requirements=["C", "W", "O"])
     if eight.shape[2] in (2, 4):
         flatten_alpha(rgb, eight[..., -1], background)
     return rgb
@@ -37,6 +39,13 @@ def flatten_alpha(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], background: 
     part = alpha[clear].astype(np.uint32)[:, None]
     over = rgb[clear] * part + np.array(background, np.uint32) * (255 - part)
     rgb[clear] = ((over + 127) // 255).astype(np.uint8)
+
+
+def _rgb_from_grey(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    import cv2  # ten times as fast as NumPy at this
+
+    rgb: NDArray[np.uint8] = cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
+    return rgb
 
 
 def _eight_bits(samples: NDArray[Any]) -> NDArray[np.uint8]:

@@ -223,6 +223,7 @@ def _read_remote_header(stream: BinaryIO, size_bytes: int, path: str) -> TiffHea
         )
     header = read_tiff_header(stream, size_bytes, path)
     check_tiff(header, path)
+    stream.seek(0)
     return header
 
 
@@ -251,7 +252,7 @@ def _remote_error(path: str, error: Exception) -> WsiError:
             f"pip install 'wsi-heatmap{extra}'"
         )
     if isinstance(error, FileNotFoundError):
-        return SlideNotFound(f"{path}: there is no such object; check the address")
+        return SlideNotFound(f"{path}: there is no such object, or no such server; check the address")
     reason = str(error) or type(error).__name__
     return SlideNotFound(
         f"{path}: cannot be read from there ({reason}); check address and credentials"

@@ -226,7 +226,7 @@ class _Walker:
             raise self._corrupt(f"a number is stored as TIFF type {tag.kind}")
         data = self._value(tag)
         values = np.frombuffer(data, self._order + FORMATS[tag.kind])
-        if values.size and values.max() > 2**62:
+        if values.size and values.max() > 2**60:
             raise self._corrupt("a number is out of all range")
         return values.astype(np.int64)
 
@@ -247,9 +247,10 @@ class _Walker:
         return self._value(tag) or None
 
     def _resolution(self, tags: dict[int, Tag]) -> tuple[float, float, int] | None:
-        if 282 not in tags or 283 not in tags or {tags[282].kind, tags[283].kind} != {5}:
+        axes = [tags[code] for code in (282, 283) if code in tags]
+        if len(axes) < 2 or any(tag.kind != 5 or tag.length == 0 for tag in axes):
             return None
-        x, y = (struct.unpack_from(self._order + "II", self._value(tags[c])) for c in (282, 283))
+        x, y = (struct.unpack_from(self._order + "II", self._value(tag)) for tag in axes)
         if not (x[0] and x[1] and y[0] and y[1]):
             return None
         return x[0] / x[1], y[0] / y[1], self._number(tags, 296, 2)
