@@ -223,5 +223,7 @@ def _check(
         raise InvalidOption("a score is not a finite number; the model or its input is broken")
     if (indices < 0).any() or (indices >= grid.shape).any():
         raise InvalidOption(f"a scored tile lies outside the grid of {grid.shape} tiles")
-    if len(np.unique(indices @ [grid.shape[1], 1])) < len(indices):
+    scored = np.zeros(grid.shape, bool)
+    scored[tuple(indices.T)] = True
+    if np.count_nonzero(scored) < len(indices):
         raise InvalidOption("a tile has two scores; give each tile once")
