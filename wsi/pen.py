@@ -63,9 +63,16 @@ def _red(
     return is_red
 
 
-def _green_blue(least: float, ratio: float) -> Callable[..., NDArray[np.bool_]]:
+def _green_blue(
+    least: float, ratio: float, opaque: float, dull: float
+) -> Callable[..., NDArray[np.bool_]]:
+    """Red absorbed more than green, a little more where it is nearly all absorbed; not grey."""
     return lambda r, g, b: (
-        (r >= least * OD_UNIT) & (r >= _times(g, ratio)) & (np.minimum(g, b) <= _times(r, 0.8))
+        (
+            ((r >= least * OD_UNIT) & (r >= _times(g, ratio)))
+            | ((r >= opaque * OD_UNIT) & (r >= _times(g, dull)))
+        )
+        & (np.minimum(g, b) <= _times(r, 0.8))
     )
 
 
@@ -90,7 +97,9 @@ PEN_KINDS: dict[str, Rule] = {
     "red": Rule(
         core=_red(1.6, 0.13, 0.66, 2.0, 0.75), rim=_red(0.45, 0.30, 0.66, 1.3, 0.72), halo_um=40
     ),
-    "green or blue": Rule(core=_green_blue(0.45, 1.3), rim=_green_blue(0.20, 1.15), halo_um=24),
+    "green or blue": Rule(
+        core=_green_blue(0.45, 1.3, 1.2, 1.12), rim=_green_blue(0.20, 1.15, 0.8, 1.08), halo_um=24
+    ),
     "black": Rule(core=_black(1.0, 0.74, 1.0, 0.62), rim=_black(0.5, 0.72, 0.85, 0.60), halo_um=16),
 }
 
