@@ -12,9 +12,20 @@ import numpy as np
 from models.datasets import TileSet
 from models.errors import DatasetError
 
-__all__ = ["IDC_SPLIT", "PARTS", "PatientRow", "Split", "draw_split", "read_split", "write_split"]
+__all__ = [
+    "HALF_COMPLETE",
+    "IDC_SPLIT",
+    "PARTS",
+    "PatientRow",
+    "Split",
+    "draw_split",
+    "read_split",
+    "write_split",
+]
 
 IDC_SPLIT = Path(__file__).parent / "splits" / "idc.json"
+# All IDC tiles of these are here, but a sample of the others.
+HALF_COMPLETE = frozenset({"8956", "8959"})
 PARTS = ("train", "validation", "test")
 SHARES: Mapping[str, tuple[float, float, float]] = {
     "sampled": (0.65, 0.15, 0.20),

@@ -1,0 +1,62 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from models.errors import DatasetError
+from models.recipe import TrainConfig, read_recipe
+
+
+def test_the_rate_warms_up_stays_and_falls_to_zero():
+    recipe = TrainConfig(
+        "x", phases=((6, 40), (4, 48)), warmup_epochs=2, decay_epochs=4, learning_rate=0.8
+    )
+    assert recipe.epochs == 10
+    rates = [recipe.rate(epoch) for epoch in (0, 0.5, 2, 5, 6, 8, 10)]
+    assert rates == pytest.approx([0, 0.2, 0.8, 0.8, 0.8, 0.4, 0])
+
+
+def test_each_phase_has_its_crop():
+    recipe = TrainConfig("x", phases=((2, 40), (1, 48), (1, 50)))
+    assert [recipe.crop_px(epoch) for epoch in range(4)] == [40, 40, 48, 50]
+
+
+def test_the_default_model_has_its_recipe_by_name():
+    recipe = read_recipe("idc-resnet18")
+    assert (recipe.name, recipe.tile_px, recipe.mpp) == ("idc-resnet18", 50, 4.0)
+    assert recipe.phases[-1][1] == 50
+    assert "medical device" in recipe.card["intended_use"]
+
+
+def test_a_recipe_is_read_from_a_file(tmp_path: Path):
+    path = tmp_path / "mine.toml"
+    path.write_text('name = "mine"\nphases = [[1, 32]]\n[augment]\nwarp = 0.5\n')
+    recipe = read_recipe(path)
+    assert recipe.phases == ((1, 32),)
+    assert recipe.augment.warp == 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('name = "x"\nleaning_rate = 1', "leaning_rate"),
+        ("name = ", "not a training recipe"),
+        ('name = "x"\n[augment]\nhue = 1', "hue"),
+    ],
+)
+def test_a_recipe_with_a_mistake_is_refused(tmp_path: Path, text: str, reason: str):
+    path = tmp_path / "bad.toml"
+    path.write_text(text)
+    with pytest.raises(DatasetError, match=reason):
+        read_recipe(path)
+
+
+def test_an_unknown_name_lists_the_known_recipes():
+    with pytest.raises(DatasetError, match="idc-resnet18"):
+        read_recipe("idc-resnet81")
+
+
+def test_the_texts_of_the_card_do_not_change_what_is_trained():
+    recipe = TrainConfig("x")
+    assert recipe.to_json() == replace(recipe, card={"licence": "other"}).to_json()
+    assert recipe.to_json() != replace(recipe, seed=1).to_json()
