@@ -53,7 +53,7 @@ class TorchClassifier:
         if batch_size is not None and batch_size < 1:
             raise ModelError(f"batch size {batch_size}: use 1 or more")
         self.batch_size = batch_size or _default_batch(card, self._device)
-        self._network = network.eval().requires_grad_(False).to(self._device, self._dtype)
+        self._network = network.eval().to(self._device, self._dtype)
         self._network = self._network.to(memory_format=torch.channels_last)
         mean, std = torch.tensor(card.mean), torch.tensor(card.std)
         self._scale = (1 / (255 * std)).view(3, 1, 1).to(self._device)

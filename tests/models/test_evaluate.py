@@ -1,0 +1,148 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from models.card import write_card
+from models.errors import DatasetError, ModelError
+from models.evaluate import evaluate
+from models.painted import MeanChannelClassifier, painted_card
+from models.split import PatientRow, Split, write_split
+from tests.models.labelled import make_tiles, write_published
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """Dark tiles are class 1, so brightness is the wrong way round: AUC near 0."""
+    write_card(painted_card(), tmp_path / "painted.json")
+    return tmp_path / "painted.json"
+
+
+def write_parts(path: Path, parts: dict[str, str]) -> Path:
+    rows = tuple(PatientRow(patient, part, False, 8, 4) for patient, part in parts.items())
+    write_split(Split(0, "by hand", "train", rows), path)
+    return path
+
+
+def test_metrics_are_those_of_scikit_learn_on_the_classifiers_scores(tmp_path: Path, model: Path):
+    tiles = make_tiles(per_class=5, seed=3)
+    rng = np.random.default_rng(0)
+    noisy = rng.integers(60, 200, (len(tiles), 1, 1, 1)) * np.ones((1, 50, 50, 3))
+    tiles = type(tiles)(
+        noisy.astype(np.uint8), tiles.label, tiles.patient, tiles.xy, tiles.complete
+    )
+    prob = MeanChannelClassifier(painted_card()).predict(tiles.rgb)[:, 1]
+
+    found = evaluate(model, write_published(tiles, tmp_path / "data"), device="cpu", rounds=50)
+
+    predicted = prob >= 0.5
+    expected = {
+        "auc": metrics.roc_auc_score(tiles.label, prob),
+        "average_precision": metrics.average_precision_score(tiles.label, prob),
+        "balanced_accuracy": metrics.balanced_accuracy_score(tiles.label, predicted),
+        "f1": metrics.f1_score(tiles.label, predicted),
+        "accuracy": metrics.accuracy_score(tiles.label, predicted),
+    }
+    assert {name: found.metrics[name].value for name in expected} == pytest.approx(expected)
+    np.testing.assert_array_equal(found.confusion, metrics.confusion_matrix(tiles.label, predicted))
+    assert "ece" in found.metrics
+
+
+def test_intervals_hold_the_value(tmp_path: Path, model: Path):
+    found = evaluate(model, write_published(make_tiles(), tmp_path / "data"), rounds=50)
+
+    assert all(one.low <= one.value <= one.high for one in found.metrics.values())
+
+
+def test_predictions_are_made_at_the_cards_threshold(tmp_path: Path):
+    card = painted_card()
+    folder = write_published(make_tiles(per_class=3), tmp_path / "data")
+    (tmp_path / "low.json").write_text(json.dumps(card.to_json() | {"threshold": 0.01}))
+    (tmp_path / "high.json").write_text(json.dumps(card.to_json() | {"threshold": 0.99}))
+
+    low = evaluate(tmp_path / "low.json", folder, rounds=5)
+    high = evaluate(tmp_path / "high.json", folder, rounds=5)
+
+    assert low.confusion == ((0, 12), (0, 12))
+    assert high.confusion == ((12, 0), (12, 0))
+
+
+def test_a_part_holds_only_its_own_patients(tmp_path: Path, model: Path):
+    folder = write_published(make_tiles(patients=("1", "2", "3")), tmp_path / "data")
+    split = write_parts(tmp_path / "split.json", {"1": "train", "2": "validation", "3": "test"})
+
+    found = evaluate(model, folder, part="test", split=split, rounds=5)
+
+    assert (found.patients, found.tiles, found.patients_of) == (1, 8, {"test": 1})
+    assert found.warnings == ()
+
+
+def test_patients_that_served_training_are_warned_of(tmp_path: Path, model: Path):
+    folder = write_published(make_tiles(patients=("1", "2", "3")), tmp_path / "data")
+    split = write_parts(tmp_path / "split.json", {"1": "train", "2": "test"})
+
+    found = evaluate(model, folder, split=split, rounds=5)
+
+    assert found.patients_of == {"train": 1, "test": 1, "unlisted": 1}
+    assert "1 of 3 patients" in found.warnings[0]
+    assert "warning: 1 of 3 patients" in found.to_text()
+
+
+def test_patients_in_no_part_are_evaluated_without_a_warning(tmp_path: Path, model: Path):
+    folder = write_published(make_tiles(patients=("new-a", "new-b")), tmp_path / "data")
+
+    found = evaluate(model, folder, rounds=5)
+
+    assert found.patients_of == {"unlisted": 2}
+    assert found.warnings == ()
+
+
+def test_an_evaluation_is_json_and_a_table(tmp_path: Path, model: Path):
+    folder = write_published(make_tiles(), tmp_path / "data")
+
+    found = evaluate(model, folder, rounds=5)
+    record = json.loads(json.dumps(found.to_json()))
+
+    assert record["model"] == "mean-channel"
+    assert record["metrics"]["auc"].keys() == {"value", "low", "high"}
+    assert record["confusion"] == [list(row) for row in found.confusion]
+    text = found.to_text()
+    assert "32 tiles of 4 patients, 50.0% painted" in text
+    assert "balanced accuracy" in text
+    assert "truly painted" in text
+
+
+def test_progress_ends_with_all_tiles(tmp_path: Path, model: Path):
+    folder = write_published(make_tiles(), tmp_path / "data")
+    seen: list[tuple[int, int]] = []
+
+    evaluate(model, folder, rounds=5, progress=lambda done, total: seen.append((done, total)))
+
+    assert seen[-1] == (32, 32)
+
+
+def test_a_model_of_another_field_of_view_is_refused(tmp_path: Path):
+    write_card(painted_card(tile_px=256, mpp=0.5), tmp_path / "other.json")
+    folder = write_published(make_tiles(), tmp_path / "data")
+
+    with pytest.raises(ModelError, match=r"256 px at 0\.5 um/px"):
+        evaluate(tmp_path / "other.json", folder)
+
+
+@pytest.mark.parametrize(("part", "message"), [("exam", "use train"), ("test", "no patient in")])
+def test_a_part_that_is_not_there_is_a_clear_error(
+    part: str, message: str, tmp_path: Path, model: Path
+):
+    folder = write_published(make_tiles(patients=("a", "b")), tmp_path / "data")
+
+    with pytest.raises(DatasetError, match=message):
+        evaluate(model, folder, part=part)
+
+
+def test_an_empty_folder_is_a_clear_error(tmp_path: Path, model: Path):
+    (tmp_path / "empty").mkdir()
+
+    with pytest.raises(DatasetError, match="empty"):
+        evaluate(model, tmp_path / "empty")
