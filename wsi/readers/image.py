@@ -132,7 +132,9 @@ def _halve(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
     height, width = pixels.shape[0] // 2, pixels.shape[1] // 2
     even = pixels[: 2 * height, : 2 * width]
-    return cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8)
+    return cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA).astype(
+        np.uint8, copy=False
+    )
 
 
 def _decode(source: Source, info: SlideInfo) -> NDArray[np.uint8]:

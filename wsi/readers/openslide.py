@@ -16,7 +16,7 @@ from wsi.readers.gate import Source
 from wsi.readers.limits import check_level_count, check_slide_size
 from wsi.readers.resolution import Stated, resolve, stated_by_tiff
 from wsi.readers.tiffgate import RESAVE, orientation_warnings
-from wsi.readers.tiffslide import TiffLevels
+from wsi.readers.tifflevels import TiffLevels
 from wsi.slide import RGB, WHITE, Level, SlideInfo
 
 __all__ = ["OpenSlideSlide", "can_open", "open_openslide"]
@@ -125,10 +125,10 @@ class OpenSlideSlide(BaseSlide):
     def _exact_levels(self) -> TiffLevels | None:
         """None where tifffile does not know the file's kind of TIFF."""
         with self._exact_lock:
-            if not self._exact_tried:
+            if not self._exact_tried and self._source.tiff is not None:
                 self._exact_tried = True
                 with suppress(UnsupportedSlide):
-                    self._exact = TiffLevels(self._source, self._info.background)
+                    self._exact = TiffLevels(self._source, self._source.tiff, self._info.background)
             return self._exact
 
     def _release(self) -> None:

@@ -44,8 +44,7 @@ def flatten_alpha(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], background: 
 def _rgb_from_grey(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     import cv2  # ten times as fast as NumPy at this
 
-    rgb: NDArray[np.uint8] = cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
-    return rgb
+    return cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB).astype(np.uint8, copy=False)
 
 
 def _eight_bits(samples: NDArray[Any]) -> NDArray[np.uint8]:

@@ -4,22 +4,19 @@ import math
 from typing import Any, BinaryIO, cast
 
 import numpy as np
-import tiffslide
 from numpy.typing import NDArray
 
-from wsi.errors import CorruptSlide, SlideNotFound, UnsupportedSlide, WsiError
+from wsi.errors import SlideNotFound, UnsupportedSlide, WsiError
 from wsi.geometry import Box, Mpp, Size, downsample_from_sizes
 from wsi.readers.base import BaseSlide
 from wsi.readers.gate import Source, is_remote
 from wsi.readers.resolution import Stated, resolve, stated_by_tiff
-from wsi.readers.samples import rgb_from_samples
-from wsi.readers.tiffgate import RESAVE, check_tiff, orientation_warnings
-from wsi.readers.tifftags import Ifd, TiffHeader, is_tiff, read_tiff_header
-from wsi.slide import RGB, WHITE, Level, SlideInfo
+from wsi.readers.tiffgate import check_tiff, orientation_warnings
+from wsi.readers.tifflevels import TiffLevels
+from wsi.readers.tifftags import TiffHeader, is_tiff, read_tiff_header
+from wsi.slide import Level, SlideInfo
 
-__all__ = ["TiffLevels", "TiffSlideSlide", "open_tiffslide"]
-
-APERIO_YCBCR = 33003  # tifffile leaves these JPEG 2000 tiles in YCbCr: false colours
+__all__ = ["TiffSlideSlide", "open_tiffslide"]
 
 KEPT_PROPERTIES = {
     "tiffslide.vendor": "openslide.vendor",
@@ -29,90 +26,8 @@ KEPT_PROPERTIES = {
 }
 
 
-class _LevelFrame(tiffslide.TiffSlide):
-    """tiffslide with positions in the frame of the level, by the hook that it offers for that."""
-
-    def _read_region_loc_transform(self, location: tuple[int, int], level: int) -> tuple[int, int]:
-        return location
-
-
-class TiffLevels:
-    """The levels of one TIFF, pixel for pixel. Reading is safe from several threads."""
-
-    def __init__(self, source: Source, background: RGB = WHITE) -> None:
-        self._path = source.path
-        self._background = background
-        self._stream, self.header = _open_stream(source)
-        _check_colours(self.header.main, source.path)
-        try:
-            self.handle = _LevelFrame(cast(Any, self._stream or source.entry))
-            self.sizes = [Size(*size) for size in self.handle.level_dimensions]
-            self.handle.zarr_group  # noqa: B018 - made once, here, not by the first two threads
-        except Exception as error:  # tifffile and zarr raise what the bytes make them raise
-            raise UnsupportedSlide(
-                f"{source.path}: tiffslide does not show this TIFF ({error}); {RESAVE}"
-            ) from error
-        self._ifds = [self._find_ifd(size) for size in self.sizes]
-
-    def find_level(self, size: Size) -> int | None:
-        """The level of exactly that size, where all its tiles are in the file."""
-        found = next((i for i, own in enumerate(self.sizes) if own == size), None)
-        ifd = None if found is None else self._ifds[found]
-        return None if ifd is None or ifd.is_sparse else found
-
-    def tile(self, level: int) -> Size:
-        ifd = self._ifds[level]
-        if ifd is None:
-            return Size(*(min(256, side) for side in self.sizes[level]))
-        strip = Size(ifd.size.width, min(ifd.rows_per_strip, ifd.size.height))
-        return ifd.tile or strip
-
-    def read(self, level: int, box: Box) -> NDArray[np.uint8]:
-        """RGB of a box inside the level."""
-        try:
-            samples = self.handle.read_region(
-                (box.x, box.y), level, (box.width, box.height), as_array=True
-            )
-        except Exception as error:  # codecs and networks raise what they like
-            raise CorruptSlide(
-                f"{self._path}: the pixels at level {level}, x {box.x}, y {box.y} cannot be read "
-                f"({error}); copy the file again from its source"
-            ) from error
-        inverted = self.header.main.photometric == 0
-        rgb = rgb_from_samples(samples, self._background, inverted=inverted)
-        self._blank_missing_tiles(rgb, level, box)
-        return rgb
-
-    def close(self) -> None:
-        self.handle.close()
-        if self._stream is not None:
-            self._stream.close()
-
-    def _find_ifd(self, size: Size) -> Ifd | None:
-        """The directory that a level comes from; None where it is put together of several."""
-        if "tiffslide.series-composition" in self.handle.properties:
-            return None
-        return next((ifd for ifd in self.header.ifds if ifd.size == size), None)
-
-    def _blank_missing_tiles(self, rgb: NDArray[np.uint8], level: int, box: Box) -> None:
-        """Tiles that are not stored come as black, and were not scanned: background."""
-        ifd = self._ifds[level]
-        if ifd is None or ifd.tile is None or not ifd.is_sparse:
-            return
-        across = -(-ifd.size.width // ifd.tile.width)
-        down = -(-ifd.size.height // ifd.tile.height)
-        missing = (ifd.counts[: across * down] == 0).reshape(down, across)
-        tile = ifd.tile
-        for row in range(box.y // tile.height, -(-box.bottom // tile.height)):
-            for column in range(box.x // tile.width, -(-box.right // tile.width)):
-                if missing[row, column]:
-                    place = Box(column * tile.width, row * tile.height, *tile).intersection(box)
-                    top, left = place.y - box.y, place.x - box.x
-                    rgb[top : top + place.height, left : left + place.width] = self._background
-
-
 class TiffSlideSlide(BaseSlide):
-    """A slide read by tiffslide alone."""
+    """A TIFF as tiffslide understands it."""
 
     def __init__(self, levels: TiffLevels, source: Source, mpp: Mpp | None) -> None:
         super().__init__(_read_info(levels, source, mpp))
@@ -127,7 +42,18 @@ class TiffSlideSlide(BaseSlide):
 
 def open_tiffslide(source: Source, mpp: Mpp | None = None) -> TiffSlideSlide:
     """UnsupportedSlide where it is no TIFF, or none that tifffile shows as RGB."""
-    return TiffSlideSlide(TiffLevels(source), source, mpp)
+    stream, header = _open_stream(source)
+    try:
+        levels = TiffLevels(source, header, stream=stream)
+    except BaseException:
+        if stream is not None:
+            stream.close()
+        raise
+    try:
+        return TiffSlideSlide(levels, source, mpp)
+    except BaseException:
+        levels.close()
+        raise
 
 
 def _read_info(levels: TiffLevels, source: Source, mpp: Mpp | None) -> SlideInfo:
@@ -189,14 +115,6 @@ def _number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _check_colours(main: Ifd, path: str) -> None:
-    if main.compression == APERIO_YCBCR:
-        raise UnsupportedSlide(
-            f"{path}: tiffslide shows its YCbCr JPEG 2000 tiles in false colours; "
-            "use reader='openslide' on a local copy"
-        )
-
-
 def _open_stream(source: Source) -> tuple[BinaryIO | None, TiffHeader]:
     """The header, and for a URL the stream that stays open. The gate checks what it reads."""
     if source.tiff is not None:
@@ -252,7 +170,9 @@ def _remote_error(path: str, error: Exception) -> WsiError:
             f"pip install 'wsi-heatmap{extra}'"
         )
     if isinstance(error, FileNotFoundError):
-        return SlideNotFound(f"{path}: there is no such object, or no such server; check the address")
+        return SlideNotFound(
+            f"{path}: there is no such object, or no such server; check the address"
+        )
     reason = str(error) or type(error).__name__
     return SlideNotFound(
         f"{path}: cannot be read from there ({reason}); check address and credentials"
