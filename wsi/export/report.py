@@ -38,14 +38,6 @@ def write(source: ExportSource, path: Path, *, colormap: str = COLORMAPS[0]) -> 
 def _page(source: ExportSource, style: Style) -> str:
     summary = source.summary or summarise(source.heatmap, source.mask, top=LARGEST)
     name = _text(source.slide.name)
-    sections = [
-        _section("Warnings", _warnings(source)),
-        _section("Overlay", _overlay(source, summary, style)),
-        _section("Summary", _summary(source, summary)),
-        _section("Tile probabilities", _histogram(source, style)),
-        _section("Largest regions", _regions(summary)),
-        _section("Provenance", _mapping(source.provenance)),
-    ]
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -63,11 +55,23 @@ def _page(source: ExportSource, style: Style) -> str:
 <p class="notice">{NOTICE}</p>
 </header>
 <main>
-{"".join(sections)}
+{_sections(source, summary, style)}
 </main>
 </body>
 </html>
 """
+
+
+def _sections(source: ExportSource, summary: Mapping[str, Any], style: Style) -> str:
+    parts = [
+        _section("Warnings", _warnings(source)),
+        _section("Overlay", _overlay(source, summary, style)),
+        _section("Summary", _summary(source, summary)),
+        _section("Tile probabilities", _histogram(source, style)),
+        _section("Largest regions", _regions(summary)),
+        _section("Provenance", _mapping(source.provenance)),
+    ]
+    return "".join(parts)
 
 
 def _headline(source: ExportSource, summary: Mapping[str, Any]) -> str:
