@@ -123,6 +123,19 @@ def test_tiles_are_the_area_average_to_a_grey_level(ratio: float, stride_px: int
     assert worst_difference(slide, plan_tiles(slide.info, grid, indices)) <= 1
 
 
+@pytest.mark.parametrize(("tile_px", "mpp"), [(100, 1.0), (70, 1.4), (40, 2.83), (100, 0.97)])
+def test_tiles_that_straddle_blocks_are_put_together_exactly(tile_px: int, mpp: float):
+    slide = make_slide(1300, 1200, background=PINK)
+    grid = make_grid(slide, tile_px, mpp)
+    whole = plan_tiles(slide.info, grid, every_index(grid))
+    row, column = whole.indices.T
+    straddles = (whole.rows.first_block[row] < whole.rows.last_block[row]) | (
+        whole.columns.first_block[column] < whole.columns.last_block[column]
+    )
+    assert straddles.sum() >= 20
+    assert worst_difference(slide, plan_tiles(slide.info, grid, whole.indices[straddles])) <= 1
+
+
 def test_a_level_that_is_not_quite_the_target_is_averaged_at_fractions_of_its_pixels():
     slide = make_slide(3203, 1604, mpp=Mpp(0.2503, 0.2503), factors=(1, 4, 16))
     plan = plan_tiles(slide.info, grid := make_grid(slide, 50, 4.0), every_index(grid))
@@ -312,3 +325,18 @@ def test_a_tile_store_holds_the_tiles_of_the_plan_and_where_they_lie(tmp_path: P
 
 def test_a_batch_is_as_long_as_its_tiles():
     assert len(TileBatch(np.zeros((3, 16, 16, 3), np.uint8), 0)) == 3
+
+
+@pytest.mark.real_data
+def test_tiles_of_a_real_slide_at_its_own_resolution_are_openslides_pixels(real_data: Path):
+    import openslide
+
+    from wsi.readers import open_slide
+
+    path = real_data / "slides" / "CMU-1-Small-Region.svs"
+    with open_slide(path) as slide, openslide.OpenSlide(path) as referee:
+        grid = make_grid(slide, 100, 0.499)
+        plan = plan_tiles(slide.info, grid, np.array([[0, 0], [10, 10], [13, 21], [28, 7]]))
+        for tile, (x0, y0) in zip(collect(slide, plan), plan.xy0.tolist(), strict=True):
+            expected = np.asarray(referee.read_region((x0, y0), 0, (100, 100)))[..., :3]
+            assert np.array_equal(tile, expected)
