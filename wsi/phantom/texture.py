@@ -58,7 +58,7 @@ def fat(torus: Torus, rng: np.random.Generator) -> Texture:
     """Cells with thin walls; each is shown as a whole, so that fat ends in single bubbles."""
     xy = torus.points(rng, 52, jitter=0.45)
     owner, _ = torus.nearest(xy)
-    border = torus.blur(torus.borders(xy), 2)
+    border = torus.blur(torus.borders(xy, owner), 2)
     wall = np.clip(2.6 + 0.8 * torus.noise(rng, 35), 1.7, 5)
     shell = 1 - smoothstep(-0.7, 0.7, border - wall)
     haematoxylin = 0.06 * shell
@@ -87,7 +87,7 @@ def lobule(torus: Torus, rng: np.random.Generator) -> Texture:
     radius = rng.uniform(11, 21, len(xy)).astype(np.float32)[owner]
     distance = distance + 2.2 * torus.noise(rng, 18)
     edge = radius - distance  # um inside the acinus's outline
-    inside = smoothstep(-0.7, 0.7, edge) * smoothstep(0, 1.5, torus.borders(xy))
+    inside = smoothstep(-0.7, 0.7, edge) * smoothstep(0, 1.5, torus.borders(xy, owner))
     hollow = rng.uniform(0.05, 0.4, len(xy)).astype(np.float32)[owner]
     lumen = smoothstep(-1, 1, hollow * radius - distance)
     haematoxylin, eosin = _collagen(torus, rng, 0.7, clefts=0.3)

@@ -112,20 +112,20 @@ class Torus:
         dy = (centre[:, None] - xy_um[owner, 1] + half) % self.period_um - half
         return np.asarray(np.hypot(dx, dy), np.float32)
 
-    def borders(self, xy_um: Field) -> Field:
-        """How far each pixel is from the border between the points' cells, in um."""
+    def borders(self, xy_um: Field, owner: NDArray[np.intp]) -> Field:
+        """How far each pixel is from the border between its owner's cell and the next, in um."""
         scale = max(1, int(2 ** np.round(np.log2(2.0 / self.mpp))))
         coarse = Torus(self.period_px // scale, self.mpp * scale)
         centre = (np.arange(coarse.period_px, dtype=np.float32) + 0.5) * coarse.mpp
-        squares = np.stack([self._squares(centre, x, y) for x, y in xy_um])
-        nearest = squares.argmin(axis=0)
-        own = np.take_along_axis(squares, nearest[None], 0)[0]
+        nearest = owner[scale // 2 :: scale, scale // 2 :: scale]
+        own = coarse._distance(xy_um, nearest) ** 2
         half = self.period_um / 2
         border = np.full(own.shape, np.inf, np.float32)
         for other, point in enumerate(xy_um):
             apart = np.hypot(*((xy_um - point + half) % self.period_um - half).T)[nearest]
-            bisector = (squares[other] - own) / (2 * np.maximum(apart, 1e-3))
-            np.minimum(border, np.where(nearest == other, np.inf, bisector), out=border)
+            bisector = (self._squares(centre, *point) - own) / (2 * np.maximum(apart, 1e-3))
+            bisector[nearest == other] = np.inf  # no border with oneself
+            np.minimum(border, bisector, out=border)
         return self._enlarge(border)
 
     def _squares(self, centre: Field, x: float, y: float) -> Field:
@@ -144,10 +144,9 @@ def smoothstep(low: float, high: float, field: Field) -> Field:
 def warp(field: Field, dx_px: Field, dy_px: Field) -> Field:
     """The field with each pixel taken from (x + dx, y + dy), around the edge."""
     n = len(field)
-    row, column = np.mgrid[:n, :n].astype(np.float32)
-    moved = cv2.remap(
-        field, column + dx_px, row + dy_px, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP
-    )
+    place = np.arange(n, dtype=np.float32)
+    column, row = place[None, :] + dx_px, place[:, None] + dy_px
+    moved = cv2.remap(field, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     return np.asarray(moved, np.float32)
 
 
