@@ -112,6 +112,9 @@ def test_scores_that_all_equal_the_fill_value_are_still_written(tmp_path: Path):
         fill(writer, nothing, stop=SHARD * 3)
     with create(path) as writer:
         assert writer.done == {0, 1, 2}
+        fill(writer, nothing)
+    with create(path) as writer:
+        assert writer.missing == []
 
 
 def test_a_stopped_run_goes_on_at_its_first_missing_shard(path: Path):
@@ -355,6 +358,18 @@ def test_a_damaged_tile_is_noticed_when_it_is_read_and_by_the_checksums(tmp_path
         store.read(0, 20)
     with pytest.raises(StoreIncomplete, match="shard 0 is damaged"):
         store.verify()
+
+
+def test_a_damaged_last_shard_of_tiles_is_replaced_without_being_read(tmp_path: Path):
+    tiles, path = make_tiles(150), tmp_path / "tiles.zarr"
+    with TileStore.create(path, make_positions(150), 256, {}) as writer:
+        writer.write(0, tiles)
+    (partial(path) / "rgb" / "c" / "1" / "0" / "0" / "0").write_bytes(b"rubbish")
+    with TileStore.create(path, make_positions(150), 256, {}) as writer:
+        assert writer.missing == [range(128, 150)]
+        writer.write(128, tiles[128:])
+        writer.finish()
+    assert np.array_equal(TileStore.open(path).read(128, 150), tiles[128:])
 
 
 def test_a_shard_of_tiles_is_at_most_32_mib_of_pixels():
