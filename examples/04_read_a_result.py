@@ -18,13 +18,11 @@ def main(result: str) -> None:
     group = zarr.open_group(folder / "heatmap.zarr", mode="r")
     image = group.attrs["ome"]["multiscales"][0]
     heatmap = group[image["datasets"][0]["path"]][:]
-    scale, shift = (t[k] for t, k in zip(
-        image["datasets"][0]["coordinateTransformations"], ("scale", "translation")
-    ))  # fmt: skip
+    scale, shift = image["datasets"][0]["coordinateTransformations"]
     channel, row, column = np.unravel_index(np.nanargmax(heatmap), heatmap.shape)
-    at_um = [shift[1] + row * scale[1], shift[2] + column * scale[2]]
+    at_um = np.array(shift["translation"]) + (0, row, column) * np.array(scale["scale"])
     print(f"heatmap {heatmap.shape}, highest {np.nanmax(heatmap):.3f} in channel {channel}")
-    print(f"  {at_um[1]:.0f} um from the left, {at_um[0]:.0f} um from the top")
+    print(f"  {at_um[2]:.0f} um from the left, {at_um[1]:.0f} um from the top")
     with (folder / "tiles.csv").open() as file:
         print(f"{sum(1 for _ in csv.DictReader(file))} tiles in tiles.csv")
     with gzip.open(folder / "tiles.geojson.gz", "rt") as file:
