@@ -78,11 +78,7 @@ def write_heatmap(
         tissue = group.create_group("labels").create_group(LABEL)
         _write_levels(tissue, labels, ("y", "x"))
         places = [_placement(level, cell_um, origin_um) for level in range(len(levels))]
-        image = {"multiscales": [_multiscale(path.stem, places, ngff, channels=True)]}
-        _put_ome(group, image | {"omero": _omero(classes, shown or classes[-1])}, ngff)
-        _put_ome(group["labels"], {"labels": [LABEL]}, ngff)
-        label = {"multiscales": [_multiscale(LABEL, places, ngff, channels=False)]}
-        _put_ome(tissue, label | {"image-label": _image_label(ngff)}, ngff)
+        _describe(group, path.stem, places, _omero(classes, shown or classes[-1]), ngff)
         group.attrs[ATTRIBUTES] = {
             "kind": "heatmap",
             "schema_version": SCHEMA_VERSION,
@@ -179,6 +175,21 @@ def _multiscale(
     version = {} if ngff == "0.5" else {"version": ngff}
     axes = [{"name": "c", "type": "channel"}, *space] if channels else space
     return version | {"name": name, "axes": axes, "datasets": datasets, "type": "mean"}
+
+
+def _describe(
+    group: Any,
+    name: str,
+    places: Sequence[tuple[Scale, Scale]],
+    omero: dict[str, Any],
+    ngff: str,
+) -> None:
+    """The OME metadata of the image, of its list of labels and of the label image."""
+    image = {"multiscales": [_multiscale(name, places, ngff, channels=True)]}
+    _put_ome(group, image | {"omero": omero}, ngff)
+    _put_ome(group["labels"], {"labels": [LABEL]}, ngff)
+    label = {"multiscales": [_multiscale(LABEL, places, ngff, channels=False)]}
+    _put_ome(group[f"labels/{LABEL}"], label | {"image-label": _image_label(ngff)}, ngff)
 
 
 def _omero(classes: Sequence[str], shown: str) -> dict[str, Any]:
