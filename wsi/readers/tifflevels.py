@@ -83,8 +83,13 @@ class TiffLevels:
         except Exception as error:  # codecs and networks raise what they like
             raise CorruptSlide(
                 f"{self._path}: the pixels at level {level}, x {box.x}, y {box.y} cannot be read "
-                f"({error}); copy the file again from its source"
+                f"({error}); {self._way_out()}"
             ) from error
+
+    def _way_out(self) -> str:
+        if self._stream is None:
+            return "copy the file again from its source"
+        return "check the server and the network, or copy the file to a local disk"
 
     def close(self) -> None:
         self.handle.close()
@@ -121,8 +126,9 @@ class TiffLevels:
         """Samples (height, width, samples) of a tile or strip; None where it is not stored."""
         planes = page.samplesperpixel if page.planarconfig == 2 else 1
         per_plane = len(page.dataoffsets) // planes
-        parts = [self._decode_segment(page, index + i * per_plane) for i in range(planes)]
-        if any(part is None for part in parts):
+        found = (self._decode_segment(page, index + i * per_plane) for i in range(planes))
+        parts = [part for part in found if part is not None]
+        if len(parts) < planes:
             return None
         return parts[0] if planes == 1 else np.concatenate(parts, axis=-1)
 
@@ -136,8 +142,8 @@ class TiffLevels:
             data = file.read(size_bytes)
         options = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
         kept = {name: value for name, value in options.items() if value is not None}
-        samples: NDArray[Any] = page.decode(data, index, **kept)[0]
-        return samples[0]
+        samples: NDArray[Any] = page.decode(data, index, **kept)[0][0]
+        return samples
 
     def _read_composed(self, level: int, box: Box) -> NDArray[np.uint8]:
         where, size = (box.x, box.y), (box.width, box.height)
