@@ -254,20 +254,29 @@ def test_each_kind_of_tiff_is_walked(tmp_path: Path, byteorder: str, bigtiff: bo
         assert header.main.counts.tolist() == list(file.pages[0].databytecounts)
 
 
-def test_an_ndpi_has_the_high_halves_of_its_offsets_set_aside(tmp_path: Path):
-    """Hamamatsu's layout by hand: 8-byte offsets to directories, 4 bytes an entry after them."""
+def write_ndpi(path: Path, *, high: int = 0) -> Path:
+    """Hamamatsu's layout by hand: 8-byte offsets to directories, and after each directory four
+    bytes an entry with the high half of its value; `high` is that of the description's offset."""
     tags = [(256, 4, 1, 640), (257, 4, 1, 480), (258, 3, 1, 8), (259, 3, 1, 7), (262, 3, 1, 6)]
-    tags += [(273, 4, 1, 300), (277, 3, 1, 3), (278, 4, 1, 480), (279, 4, 1, 50)]
-    tags += [(65420, 4, 1, 1), (65426, 4, 1, 0)]
+    tags += [(270, 2, 9, 350), (273, 4, 1, 300), (277, 3, 1, 3), (278, 4, 1, 480)]
+    tags += [(279, 4, 1, 50), (65420, 4, 1, 1), (65426, 4, 1, 0)]
     data = struct.pack("<2sHQ", b"II", 42, 16) + b"\0" * 4 + struct.pack("<H", len(tags))
     data += b"".join(struct.pack("<HHII", *tag) for tag in tags)
-    data += struct.pack("<Q", 0) + b"\0" * (4 * len(tags))
-    (tmp_path / "a.ndpi").write_bytes(data.ljust(400, b"\0"))
-    header = check_header(str(tmp_path / "a.ndpi")).tiff
+    data += struct.pack("<Q", 0)
+    data += b"".join(struct.pack("<I", high if tag[0] == 270 else 0) for tag in tags)
+    path.write_bytes(data.ljust(350, b"\0") + b"Hamamatsu".ljust(50, b"\0"))
+    return path
+
+
+def test_an_ndpi_is_walked_with_the_high_halves_of_its_offsets(tmp_path: Path):
+    header = check_header(str(write_ndpi(tmp_path / "a.ndpi"))).tiff
     assert header is not None
     assert header.is_ndpi
     assert header.main.size == (640, 480)
     assert header.main.offsets.tolist() == [300]
+    assert header.main.description == "Hamamatsu"
+    with pytest.raises(CorruptSlide, match="tag 270 lies outside"):
+        check_header(str(write_ndpi(tmp_path / "b.ndpi", high=1)))
 
 
 def test_an_empty_file_is_corrupt(tmp_path: Path):
