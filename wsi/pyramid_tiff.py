@@ -29,6 +29,8 @@ ReadBlock = Callable[[Box], NDArray[np.uint8]]
 
 TILE_PX = 256
 FACTOR = 4  # from one level to the next, as Aperio writes: 0.25, 1, 4, 16 um/px
+FINE_CHROMA = (2, 2)  # JPEG 4:2:0, as scanners write level 0
+COARSE_CHROMA = (1, 1)  # a nucleus is one pixel there: its colour must not bleed
 COARSEST_PX = 1024  # no more levels once both sides are this small
 SPILL_BYTES = 8 << 20  # of a coarse level's tiles; more of them wait in a temporary file
 
@@ -49,18 +51,18 @@ def write_pyramid(
 
     `read_block` is asked once for each block of 1024 px, in rows from the top left, by `workers`
     threads (default: one a processor); the bytes do not depend on their number. `quality` is that
-    of JPEG 4:2:0; None keeps every pixel (deflate). `on_progress(done, all)` counts blocks.
+    of JPEG; None keeps every pixel (deflate). `on_progress(done, all)` counts blocks.
     The file gets its name when it is whole; whatever fails before, a full disk too, leaves nothing
     behind. Raises ResultExists, InvalidOption, OSError.
     """
     _check(out, size, mpp, quality, overwrite)
-    encode = _encoder(quality)
+    encode, encode_coarse = _encoder(quality, FINE_CHROMA), _encoder(quality, COARSE_CHROMA)
     jobs = workers or os.cpu_count() or 1
     partial = out.with_name(out.name + ".partial")
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
         with (
-            _Levels(level_sizes(size)[1:], encode, out.parent) as coarse,
+            _Levels(level_sizes(size)[1:], encode_coarse, out.parent) as coarse,
             ThreadPoolExecutor(jobs, "pyramid") as pool,
         ):
             source = _Blocks(size, read_block, encode, pool, 2 * jobs, on_progress)
@@ -229,7 +231,7 @@ def _pad(rgb: NDArray[np.uint8], bottom: int, right: int) -> NDArray[np.uint8]:
     return np.pad(rgb, ((0, bottom), (0, right), (0, 0)), mode="edge")
 
 
-def _encoder(quality: int | None) -> Encode:
+def _encoder(quality: int | None, chroma: tuple[int, int]) -> Encode:
     """A whole tile to bytes. A tile at the edge repeats its last pixels: black would ring in."""
     import imagecodecs
 
@@ -242,7 +244,7 @@ def _encoder(quality: int | None) -> Encode:
             level=quality,
             colorspace="RGB",
             outcolorspace="YCBCR",
-            subsampling="420",
+            subsampling=chroma,
         )
         return bytes(encoded)
 
@@ -285,7 +287,8 @@ def _tags(
     """Arguments of tifffile's writer. Resolution is in pixels a centimetre, at every level."""
     colour: dict[str, Any] = {"photometric": "rgb", "compression": "zlib"}
     if quality is not None:
-        colour = {"photometric": "ycbcr", "compression": "jpeg", "subsampling": (2, 2)}
+        chroma = FINE_CHROMA if downsample == 1 else COARSE_CHROMA
+        colour = {"photometric": "ycbcr", "compression": "jpeg", "subsampling": chroma}
     return {
         **colour,
         "shape": (size.height, size.width, 3),

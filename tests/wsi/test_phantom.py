@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,9 @@ from PIL import Image
 from wsi.errors import InvalidOption, ResultExists
 from wsi.geometry import Box, Size
 from wsi.phantom import PhantomTruth, draw_phantom, truth_path
-from wsi.phantom.compose import Painter, draw_atlas, draw_pen
+from wsi.phantom.compose import Atlas, Painter, draw_atlas
 from wsi.phantom.plan import MARGIN, make_plan
-from wsi.phantom.texture import Texture
+from wsi.phantom.texture import draw_ink
 from wsi.phantom.torus import Torus
 
 MPP = 1.0  # coarse, so that a test draws 3 mm of tissue in a second
@@ -19,17 +20,18 @@ ONES = np.ones((16, 16), bool)  # pixels of a cell
 
 
 @pytest.fixture(scope="module")
-def atlas() -> dict[str, Texture]:
+def atlas() -> Atlas:
     return draw_atlas(MPP, 5)
 
 
-def make_painter(atlas: dict[str, Texture], pen: str = "green", side: int = SIDE) -> Painter:
+def make_painter(atlas: Atlas, pen: str = "green", side: int = SIDE) -> Painter:
     plan = make_plan(Size(side, side), MPP, seed=5, cancer_fraction=0.25, pen=True)
-    return Painter(plan, atlas, 5, draw_pen(pen, MPP, 5))
+    ink = draw_ink(pen, Torus(512, MPP), seed=5)
+    return Painter(plan, replace(atlas, ink=ink), 5)
 
 
 @pytest.fixture(scope="module")
-def painter(atlas: dict[str, Texture]) -> Painter:
+def painter(atlas: Atlas) -> Painter:
     return make_painter(atlas)
 
 
@@ -128,7 +130,7 @@ def test_without_cancer_the_truth_is_empty(tmp_path: Path):
     [("red", 0, False), ("green", 1, False), ("blue", 2, False), ("black", 1, True)],
 )
 def test_a_pen_leaves_its_colour_along_its_line(
-    atlas: dict[str, Texture], pen: str, channel: int, darkest: bool
+    atlas: Atlas, pen: str, channel: int, darkest: bool
 ):
     painter = make_painter(atlas, pen, side=2000)
     line = np.kron(painter.plan.fields["pen"][MARGIN:-MARGIN, MARGIN:-MARGIN] > 140, ONES)

@@ -11,15 +11,25 @@ from numpy.typing import NDArray
 
 from wsi.geometry import Box
 from wsi.phantom.plan import MARGIN, Plan
-from wsi.phantom.texture import GLASS, TEXTURES, Texture, draw_ink, draw_texture
+from wsi.phantom.texture import (
+    STROMA_ANGLES,
+    TEXTURES,
+    Texture,
+    draw_glass,
+    draw_ink,
+    draw_texture,
+)
 from wsi.phantom.torus import Torus
 
-__all__ = ["LAYERS", "Layer", "Painter", "draw_atlas", "draw_pen"]
+__all__ = ["LAYERS", "Atlas", "Layer", "Painter", "draw_atlas"]
 
 Pixels = NDArray[np.uint8]
 PERIOD_UM = 512
-FLIPS = (None, 0, 1, -1)  # OpenCV's codes: upside down, left to right, both
+UNMIRRORED, MIRRORED = (None, -1), (0, 1)  # OpenCV's codes: as it is, half a turn; the mirrors
+FLIPS = UNMIRRORED + MIRRORED
 BORDER_PX = 1  # around a block, for the blur of the optics
+# the pen's field has 2 um a step: the ink fades in over 24 um
+PEN_EDGE = np.clip((np.arange(256) - 122) * 255 / 12, 0, 255).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -29,11 +39,12 @@ class Layer:
     weights: tuple[float, ...] = (1.0,)
 
 
-STROMA = tuple(name for name in TEXTURES if "stroma" in name)
+STROMA = tuple(STROMA_ANGLES)
+CARCINOMA = tuple(name for name in TEXTURES if "carcinoma" in name)
 LAYERS = (  # from the bottom up
     Layer("tissue", STROMA, (0.25,) * 4),
     Layer("lobule", ("lobule",)),
-    Layer("cancer", ("solid carcinoma", "cord carcinoma"), (0.5, 0.5)),
+    Layer("cancer", CARCINOMA, (0.4, 0.25, 0.35)),
     Layer("fat", ("fat",)),
     Layer("duct", ("epithelium",)),
     Layer("duct", ("lumen",)),
@@ -42,33 +53,28 @@ LAYERS = (  # from the bottom up
 )
 
 
-# 2 um a step: the ink fades in over 24 um
-PEN_EDGE = np.clip((np.arange(256) - 122) * 255 / 12, 0, 255).astype(np.uint8)
+@dataclass(frozen=True)
+class Atlas:
+    """Everything that is drawn once for a slide; all squares have the same size."""
+
+    textures: dict[str, Texture]
+    glass: Pixels  # (n, n, 3)
+    ink: Pixels | None  # (n, n, 3): the light that the pen lets through; None without a pen
 
 
-def draw_atlas(mpp: float, seed: int) -> dict[str, Texture]:
-    """Every texture at `mpp` um/px; a period is the power of two of pixels nearest to 512 um."""
-    return {name: draw_texture(name, _torus(mpp), seed) for name in TEXTURES}
-
-
-def draw_pen(colour: str, mpp: float, seed: int) -> Pixels:
-    """What the pen's ink lets through, as a texture (n, n, 3)."""
-    return draw_ink(colour, _torus(mpp), seed)
-
-
-def _torus(mpp: float) -> Torus:
-    return Torus(int(2 ** np.round(np.log2(PERIOD_UM / mpp))), mpp)
+def draw_atlas(mpp: float, seed: int, pen: str | None = None) -> Atlas:
+    """Textures at `mpp` um/px; a period is the power of two of pixels nearest to 512 um."""
+    torus = Torus(int(2 ** np.round(np.log2(PERIOD_UM / mpp))), mpp)
+    textures = {name: draw_texture(name, torus, seed) for name in TEXTURES}
+    return Atlas(textures, draw_glass(torus, seed), draw_ink(pen, torus, seed) if pen else None)
 
 
 class Painter:
     """Paints blocks of a plan. Safe to use from several threads."""
 
-    def __init__(
-        self, plan: Plan, atlas: dict[str, Texture], seed: int, ink: Pixels | None = None
-    ) -> None:
+    def __init__(self, plan: Plan, atlas: Atlas, seed: int) -> None:
         self.plan = plan
         self.atlas = atlas
-        self.ink = ink
         rng = np.random.default_rng([seed, 2])
         count = len(plan.patch_angle)
         self._offset = rng.integers(1 << 20, size=(len(LAYERS), count, 2))
@@ -76,9 +82,22 @@ class Painter:
         self._choice = [
             rng.choice(len(layer.textures), size=count, p=layer.weights) for layer in LAYERS
         ]
-        self._lowest = {name: int(texture.rank.min()) for name, texture in atlas.items()}
+        self._lay_fibres_along(plan.patch_angle + rng.normal(0, 0.15, count))
+        self._lowest = {name: int(texture.rank.min()) for name, texture in atlas.textures.items()}
 
-        self._glass = np.full((4096, 3), GLASS, np.uint8)
+    def _lay_fibres_along(self, angle: NDArray[np.float64]) -> None:
+        """Takes, of the stromas as dense as the chosen one, the one that runs most along `angle`.
+
+        A mirrored texture's fibres run at minus their angle.
+        """
+        own = np.array(list(STROMA_ANGLES.values()))
+        turned = np.concatenate([own, -own]) - angle[:, None]
+        apart = np.abs((turned + np.pi / 2) % np.pi - np.pi / 2)
+        dense = np.array(["dense" in name for name in STROMA])
+        apart[np.tile(dense, 2) != dense[self._choice[0]][:, None]] = np.inf
+        best = apart.argmin(axis=1)
+        self._choice[0] = best % len(own)
+        self._flip[0] = self._flip[0] % 2 + len(UNMIRRORED) * (best >= len(own))
 
     def paint(self, box: Box) -> Pixels:
         """A level-0 box: uint8 (height, width, 3), owned by the caller."""
@@ -88,11 +107,11 @@ class Painter:
             box.width + 2 * BORDER_PX,
             box.height + 2 * BORDER_PX,
         )
-        canvas = np.repeat(self._glass[: grown.width][None], grown.height, axis=0)
+        canvas = _wrapped(self.atlas.glass, grown, None)
         for index in range(len(LAYERS)):
             self._lay(canvas, index, grown)
-        if self.ink is not None:
-            self._mark(canvas, self.ink, grown)
+        if self.atlas.ink is not None:
+            self._mark(canvas, self.atlas.ink, grown)
         cut = slice(BORDER_PX, -BORDER_PX)
         blurred = cv2.GaussianBlur(canvas, (3, 3), 0.6)
         return np.ascontiguousarray(blurred[cut, cut])
@@ -150,7 +169,7 @@ class Painter:
         return _Patch(box, self._enlarge(near, box), *self._take(index, number, box))
 
     def _take(self, index: int, patch: int, box: Box) -> tuple[Pixels, Pixels]:
-        texture = self.atlas[LAYERS[index].textures[self._choice[index][patch]]]
+        texture = self.atlas.textures[LAYERS[index].textures[self._choice[index][patch]]]
         x, y = (int(n) for n in self._offset[index, patch])
         moved = Box(box.x + x, box.y + y, box.width, box.height)
         flip = FLIPS[self._flip[index, patch]]

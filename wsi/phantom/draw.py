@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wsi.errors import InvalidOption, ResultExists
 from wsi.geometry import Mpp, Scale, Size
-from wsi.phantom.compose import Painter, draw_atlas, draw_pen
+from wsi.phantom.compose import Painter, draw_atlas
 from wsi.phantom.plan import MARGIN, make_plan
 from wsi.phantom.texture import INKS
 from wsi.pyramid_tiff import write_pyramid
@@ -72,8 +72,7 @@ def draw_phantom(
         if path.exists() and not overwrite:
             raise ResultExists(f"{path}: the file exists; choose another name or allow overwriting")
     plan = make_plan(size, mpp, seed, cancer_fraction, pen=pen is not None)
-    ink = draw_pen(pen, mpp, seed) if pen else None
-    painter = Painter(plan, draw_atlas(mpp, seed), seed, ink)
+    painter = Painter(plan, draw_atlas(mpp, seed, pen), seed)
     write_pyramid(
         out,
         size,

@@ -85,7 +85,7 @@ def make_plan(
     angle = sheet.rng.uniform(0, np.pi) + 0.6 * sheet.noise(2600)
     strands = _along(sheet, sheet.noise(150), angle, 900)
     cancer = _cancer(sheet, tissue, strands, cancer_fraction)
-    fields = {"tissue": sheet.ramp(tissue, 50), "cancer": sheet.ramp(cancer, 240)}
+    fields = {"tissue": sheet.ramp(tissue, 50), "cancer": _invading(sheet, cancer, strands)}
     fields |= _glands(sheet, tissue, cancer, strands, angle)
     fields["fat"] = _fat(sheet, fields, tissue, cancer, strands)
     fields = {name: np.minimum(field, fields["tissue"]) for name, field in fields.items()}
@@ -152,6 +152,12 @@ def _cancer(sheet: _Sheet, tissue: Mask, strands: Field, fraction: float) -> Mas
     return np.asarray(cv2.morphologyEx(grown, cv2.MORPH_OPEN, kernel), np.bool_)
 
 
+def _invading(sheet: _Sheet, cancer: Mask, strands: Field) -> Raster:
+    """Fades over 240 um at the border; strands of the old stroma are left inside."""
+    left = np.clip(0.75 * strands + 0.6 * sheet.noise(320) - 0.9, 0, 1)
+    return np.asarray(sheet.ramp(cancer, 240) * (1 - 0.7 * left), np.uint8)
+
+
 def _glands(
     sheet: _Sheet, tissue: Mask, cancer: Mask, strands: Field, angle: Field
 ) -> dict[str, Raster]:
@@ -164,7 +170,7 @@ def _glands(
     area_mm2 = float(tissue.sum()) * sheet.cell_um**2 / 1e6
     fields = {}
     for name, per_mm2, length, width in (
-        ("lobule", 0.55, (250, 700), (170, 330)),
+        ("lobule", 0.35, (150, 520), (150, 330)),
         ("duct", 0.9, (60, 420), (45, 110)),
         ("vessel", 0.8, (20, 160), (30, 75)),
     ):

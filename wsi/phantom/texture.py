@@ -13,13 +13,19 @@ from numpy.typing import NDArray
 
 from wsi.phantom.torus import Field, Torus, draw_nuclei, smoothstep, warp
 
-__all__ = ["GLASS", "INKS", "TEXTURES", "Texture", "draw_ink", "draw_texture"]
+__all__ = ["INKS", "STROMA_ANGLES", "TEXTURES", "Texture", "draw_glass", "draw_ink", "draw_texture"]
 
 GLASS = (243, 243, 244)
 # fitted to tiles of real slides: pink of collagen, purple-blue of nuclei, red of blood
 HAEMATOXYLIN = (0.66, 0.70, 0.36)
 EOSIN = (0.17, 0.83, 0.50)
 ERYTHROCYTE = (0.16, 1.25, 0.95)
+STROMA_ANGLES = {  # radians from the x axis, down; their mirrors fill the other quarter
+    "dense stroma, flat": 0.35,
+    "dense stroma, steep": 1.15,
+    "loose stroma, flat": 0.45,
+    "loose stroma, steep": 1.2,
+}
 INKS = {  # share of the light that a felt pen lets through
     "red": (0.84, 0.14, 0.20),
     "green": (0.10, 0.52, 0.30),
@@ -40,6 +46,14 @@ def draw_texture(name: str, torus: Torus, seed: int) -> Texture:
     return TEXTURES[name](torus, np.random.default_rng([seed, *name.encode()]))
 
 
+def draw_glass(torus: Torus, seed: int) -> NDArray[np.uint8]:
+    """The empty slide: uint8 (n, n, 3), uneven by less than a grey level, with the camera's noise."""
+    rng = np.random.default_rng([seed, 4])
+    uneven = 0.25 * torus.noise(rng, 170)[..., None] + 0.35
+    grain = 0.7 * rng.standard_normal((*uneven.shape[:2], 3), np.float32)
+    return np.asarray(np.clip(np.array(GLASS, np.float32) + uneven + grain, 0, 255), np.uint8)
+
+
 def draw_ink(name: str, torus: Torus, seed: int) -> NDArray[np.uint8]:
     """What the ink lets through: uint8 (n, n, 3), 255 is all of the light."""
     rng = np.random.default_rng([seed, 3])
@@ -56,10 +70,10 @@ def stroma(torus: Torus, rng: np.random.Generator, angle: float, clefts: float) 
 
 def fat(torus: Torus, rng: np.random.Generator) -> Texture:
     """Cells with thin walls; each is shown as a whole, so that fat ends in single bubbles."""
-    xy = torus.points(rng, 52, jitter=0.45)
+    xy = torus.points(rng, 47, jitter=0.45)
     owner, _ = torus.nearest(xy)
-    border = torus.blur(torus.borders(xy, owner), 2)
-    wall = np.clip(2.6 + 0.8 * torus.noise(rng, 35), 1.7, 5)
+    border = torus.blur(torus.borders(xy, owner), 3)  # rounds the corners
+    wall = np.clip(2.8 + 0.7 * torus.noise(rng, 35), 2.2, 5)
     shell = 1 - smoothstep(-0.7, 0.7, border - wall)
     haematoxylin = 0.06 * shell
     corners = torus.points(rng, 26, jitter=0.9)
@@ -78,6 +92,16 @@ def solid_carcinoma(torus: Torus, rng: np.random.Generator) -> Texture:
 def cord_carcinoma(torus: Torus, rng: np.random.Generator) -> Texture:
     nests = torus.noise(rng, 44, stretch=1.7, angle=0.6, ripple=True)
     return _carcinoma(torus, rng, nests + 0.35 * torus.noise(rng, 18) - 0.2, 9.5)
+
+
+def nest_carcinoma(torus: Torus, rng: np.random.Generator) -> Texture:
+    """Round nests that shrank away from their stroma."""
+    xy = torus.points(rng, 74, jitter=0.6)
+    owner, distance = torus.nearest(xy)
+    radius = rng.uniform(18, 46, len(xy)).astype(np.float32)[owner]
+    border = np.minimum(torus.borders(xy, owner) - 4, radius - distance)
+    nests = (border + 5 * torus.noise(rng, 30) + 2 * torus.noise(rng, 9)) / 22
+    return _carcinoma(torus, rng, nests, 9.0, shrunk=0.8)
 
 
 def lobule(torus: Torus, rng: np.random.Generator) -> Texture:
@@ -111,7 +135,7 @@ def epithelium(torus: Torus, rng: np.random.Generator) -> Texture:
 
 def lumen(torus: Torus, rng: np.random.Generator) -> Texture:
     """Empty, or with a thin pink secretion."""
-    eosin = 0.02 + 0.18 * smoothstep(0.3, 1.2, torus.noise(rng, 60)) + 0.02 * torus.noise(rng, 3)
+    eosin = 0.02 + 0.1 * smoothstep(0.2, 1.4, torus.noise(rng, 60)) + 0.02 * torus.noise(rng, 3)
     rgb = _colour(np.full_like(eosin, 0.03), np.maximum(eosin, 0.01))
     return Texture(rgb, np.clip(134 + 3 * torus.noise(rng, 12), 126, 144).astype(np.uint8))
 
@@ -129,13 +153,14 @@ def blood(torus: Torus, rng: np.random.Generator) -> Texture:
 
 
 TEXTURES: dict[str, Callable[[Torus, np.random.Generator], Texture]] = {
-    "dense stroma, flat": partial(stroma, angle=0.35, clefts=0.25),
-    "dense stroma, steep": partial(stroma, angle=1.15, clefts=0.25),
-    "loose stroma, flat": partial(stroma, angle=0.45, clefts=0.8),
-    "loose stroma, steep": partial(stroma, angle=1.2, clefts=0.8),
+    **{
+        name: partial(stroma, angle=angle, clefts=0.25 if "dense" in name else 0.8)
+        for name, angle in STROMA_ANGLES.items()
+    },
     "fat": fat,
     "solid carcinoma": solid_carcinoma,
     "cord carcinoma": cord_carcinoma,
+    "nest carcinoma": nest_carcinoma,
     "lobule": lobule,
     "epithelium": epithelium,
     "lumen": lumen,
@@ -162,14 +187,21 @@ def _collagen(
     return np.maximum(haematoxylin, 0), np.maximum(eosin, 0.02)
 
 
-def _carcinoma(torus: Torus, rng: np.random.Generator, nests: Field, spacing_um: float) -> Texture:
-    """Nests (where the field is above 0) of large irregular nuclei in a reactive stroma."""
+def _carcinoma(
+    torus: Torus, rng: np.random.Generator, nests: Field, spacing_um: float, shrunk: float = 0.0
+) -> Texture:
+    """Nests (where the field is above 0) of large irregular nuclei in a reactive stroma.
+
+    `shrunk` moves the white gaps round the nests from rare (0) to nearly everywhere (1).
+    """
     inside = smoothstep(-0.12, 0.12, nests)
     haematoxylin, eosin = _collagen(torus, rng, rng.uniform(0, np.pi), clefts=0.15)
     mottle = torus.noise(rng, 25)
     haematoxylin += inside * (0.16 + 0.04 * mottle) + 0.06 * (1 - inside)
     eosin = eosin * (1 - inside) * 0.9 + inside * (0.40 + 0.06 * mottle)
-    gaps = np.exp(-(((nests + 0.18) / 0.12) ** 2)) * smoothstep(0.2, 1.2, torus.noise(rng, 40))
+    open_above = 0.2 - 1.2 * shrunk
+    gaps = smoothstep(open_above, open_above + 0.8, torus.noise(rng, 40))
+    gaps *= np.exp(-(((nests + 0.18) / 0.12) ** 2))
     eosin *= 1 - 0.9 * gaps
     haematoxylin *= 1 - 0.8 * gaps
     cells = torus.points(rng, spacing_um, jitter=0.42)
