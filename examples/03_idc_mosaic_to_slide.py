@@ -9,27 +9,16 @@ from pathlib import Path
 from PIL import Image
 
 from models.datasets import load_tiles
-from wsi.geometry import Mpp, Size
-from wsi.mosaic import LabelledTile, assemble_mosaic, cut_padding
-from wsi.pyramid_tiff import write_pyramid
+from models.mosaics import patient_mosaic, write_patient_slide
 
 
 def main(data: Path, patient: str, out: Path) -> None:
     tiles = load_tiles(data).of_patients([patient])
-    mosaic = assemble_mosaic(
-        LabelledTile(cut_padding(rgb), int(x), int(y), int(label))
-        for rgb, (x, y), label in zip(tiles.rgb, tiles.xy, tiles.label, strict=True)
-    )
-    height, width = mosaic.label.shape
-    write_pyramid(
-        out,
-        Size(width, height),
-        lambda box: mosaic.rgb[box.y : box.bottom, box.x : box.right],
-        mpp=Mpp(4, 4),  # tiles were cut at 2.5x
-        quality=None,  # the tiles' own pixels: a second JPEG would change the scores
-    )
+    mosaic = patient_mosaic(tiles, patient)
+    write_patient_slide(mosaic, out)
     truth = out.with_suffix(".truth.png")
     Image.fromarray((mosaic.label * 127.5).astype("uint8")).save(truth)
+    height, width = mosaic.label.shape
     print(f"{out}: {width}x{height} px from {len(tiles)} tiles; truth in {truth}")
 
 
