@@ -10,16 +10,18 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.batch_list import BatchTask
+from service.cluster import TaskProgress, connect, own_device
 from service.progress import Progress, Silent
 from service.request import HeatmapRequest
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
 
     from models.card import ModelCard
     from models.infer import Classifier
@@ -29,9 +31,6 @@ __all__ = ["SUMMARY", "BatchOutcome", "BatchRow", "run_batch", "run_task"]
 logger = logging.getLogger(__name__)
 
 SUMMARY = "summary.csv"
-
-THREADS = 2
-"""Slides at once in a worker: one is scored while the next is opened, masked and read ahead."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def run_batch(
     out.mkdir(parents=True, exist_ok=True)
     progress.start("slides", len(tasks))
     rows: list[BatchRow] = []
-    with _client(scheduler, workers) as client, _summary(out / SUMMARY) as write:
+    with connect(scheduler, workers) as client, _summary(out / SUMMARY) as write:
         for row in _rows(client, tasks, overwrite):
             rows.append(row)
             write(row)
@@ -111,36 +110,60 @@ def run_task(task: BatchTask, overwrite: bool) -> BatchRow:
             card,
             lambda: _resident(task.request),
             overwrite=overwrite,
+            progress=TaskProgress(),
         )
     except (WsiError, ModelError, ServiceError, OSError) as error:
-        logger.warning("slide=%s failed: %s", task.request.slide, error)
+        logger.info("slide=%s failed: %s", task.request.slide, error)
         return _failed(task, str(error))
     return _row(task, result.manifest, result.run, kept=result.kept)
 
 
 def _rows(client: "Client", tasks: Sequence[BatchTask], overwrite: bool) -> Iterator[BatchRow]:
+    """As they end. Slides whose worker died are tried again at the end, one at a time: a slide
+    that kills its worker takes those beside it along, and they are no failures."""
+    suspects = []
+    for task, future in _ended(client, tasks, overwrite):
+        if _lost_its_worker(future.exception()):
+            suspects.append(task)
+        else:
+            yield _result_of(future, task)
+    for suspect in suspects:
+        for task, future in _ended(client, [suspect], overwrite):
+            yield _result_of(future, task)
+
+
+def _ended(
+    client: "Client", tasks: Sequence[BatchTask], overwrite: bool
+) -> Iterator[tuple[BatchTask, "Future[BatchRow]"]]:
     from distributed import as_completed
 
     futures = {
-        client.submit(run_task, task, overwrite, key=f"slide-{n}", pure=False): task
-        for n, task in enumerate(tasks)
+        # a key of its own: a cluster that others use too would give us their slide's row
+        client.submit(run_task, task, overwrite, key=f"slide-{uuid4().hex}", pure=False): task
+        for task in tasks
     }
     try:
         for future in as_completed(futures):
-            yield _result_of(future, futures[future])
+            yield futures[future], future
     finally:
         client.cancel(list(futures))
 
 
-def _result_of(future: Any, task: BatchTask) -> BatchRow:
+def _result_of(future: "Future[BatchRow]", task: BatchTask) -> BatchRow:
     error = future.exception()
     if error is None:
         row: BatchRow = future.result()
         return row
-    if type(error).__name__ == "KilledWorker":
+    if _lost_its_worker(error):
         reason = "its worker process died each time (out of memory, or a crash in a decoder)"
         return _failed(task, reason)
     return _failed(task, f"{type(error).__name__}: {error}")
+
+
+def _lost_its_worker(error: BaseException | None) -> bool:
+    from distributed import KilledWorker
+
+    return isinstance(error, KilledWorker)
 
 
 def _failed(task: BatchTask, reason: str) -> BatchRow:
@@ -179,57 +202,23 @@ def _summary(path: Path) -> Iterator[Any]:
         yield write
 
 
-@contextmanager
-def _client(scheduler: str | None, workers: int | None) -> Iterator["Client"]:
-    from distributed import Client, LocalCluster
-
-    if scheduler:
-        with Client(scheduler) as client:
-            yield client
-        return
-    with (
-        LocalCluster(
-            n_workers=workers or max(1, count_gpus()),
-            threads_per_worker=THREADS,
-            dashboard_address="127.0.0.1:0",  # any free port, and not for others
-            # slides are streamed; Dask's own limit would only kill a worker that holds a mask
-            memory_limit=0,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
-
-
-def count_gpus() -> int:
-    """NVIDIA devices, without importing torch."""
-    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
-
-
-def _own_device(device: str) -> str:
-    """A GPU for each worker of a machine that has several."""
-    from distributed import get_worker
-
-    gpus = count_gpus()
-    name = str(get_worker().name)
-    return (
-        f"cuda:{int(name) % gpus}" if device == "auto" and gpus > 1 and name.isdigit() else device
-    )
-
-
 _LOADING = threading.Lock()
 
 
 def _resident(request: HeatmapRequest) -> "Classifier":
     """This process's one model, loaded with the first slide."""
     with _LOADING:  # two threads that come first must not load two
-        return _load(request.model, _own_device(request.device), request.batch_size)
+        device = own_device(request.device)
+        return _load(request.model, device, request.batch_size, request.trust_code)
 
 
 @lru_cache(maxsize=1)
-def _load(model: str, device: str, batch_size: int) -> "Classifier":
+def _load(model: str, device: str, batch_size: int, trust_code: bool) -> "Classifier":
     from models.infer import load_classifier
 
-    return SharedClassifier(load_classifier(model, device, batch_size=batch_size))
+    return SharedClassifier(
+        load_classifier(model, device, batch_size=batch_size, trust_code=trust_code)
+    )
 
 
 class SharedClassifier:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from service.errors import Stopped
+
 __all__ = ["Progress", "Silent", "StageClock"]
 
 
@@ -34,7 +36,8 @@ class Silent:
 
 
 class StageClock:
-    """Seconds a stage, beside the progress that it passes on."""
+    """Seconds a stage, beside the progress that it passes on. Stopped where a stage would begin
+    after somebody cancelled."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -42,6 +45,8 @@ class StageClock:
 
     @contextmanager
     def stage(self, name: str, total: int = 0) -> Iterator[None]:
+        if self.progress.should_stop():
+            raise Stopped(f"stopped before the stage {name}; the next run goes on where it was")
         self.progress.start(name, total)
         begun = time.perf_counter()
         try:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -66,13 +67,13 @@ class ResultFolder:
         try:
             text = (self.path / MANIFEST).read_text(encoding="utf-8")
             manifest = json.loads(text)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except ValueError as error:
-            raise StoreIncomplete(
-                f"{self.path / MANIFEST}: not a manifest ({error}); use --overwrite to redo it"
-            ) from error
-        return manifest if isinstance(manifest, dict) else {}
+            raise self._damage(str(error)) from error
+        if not isinstance(manifest, dict):
+            raise self._damage("it is no JSON object")
+        return manifest
 
     def holds(self, work: Mapping[str, Any]) -> bool:
         """Whether the complete result of exactly this work is here, each file with its size."""
@@ -83,8 +84,19 @@ class ResultFolder:
         return all(_has_size(self.path / name, entry) for name, entry in outputs.items())
 
     def require_free(self, *, overwrite: bool) -> None:
-        """Raises ResultExists where a different result has the name and may not be replaced."""
-        if self.path.exists() and not overwrite:
+        """Raises ResultExists where something has the name that may not be replaced.
+
+        Only a result gives way: never a slide in an --out that is its own folder, nor files that
+        somebody put there.
+        """
+        if not os.path.lexists(self.path) or _is_empty_folder(self.path):
+            return
+        if not (self.path / MANIFEST).is_file():
+            raise ResultExists(
+                f"{self.path}: it is there, and it is no result of this program; "
+                "use another --out, or move it away"
+            )
+        if not overwrite:
             raise ResultExists(
                 f"{self.path}: a different result is there; "
                 "use --overwrite to replace it, or another --out"
@@ -109,11 +121,20 @@ class ResultFolder:
         publish(self.partial, self.path, overwrite=True)
         (self.path / WORK).unlink(missing_ok=True)
 
+    def _damage(self, why: str) -> StoreIncomplete:
+        return StoreIncomplete(
+            f"{self.path / MANIFEST}: not a manifest ({why}); use --overwrite to redo it"
+        )
+
 
 def _object(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
     return {"sha256": digest.hexdigest(), "size_bytes": path.stat().st_size}
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
 
 
 def _has_size(path: Path, entry: Mapping[str, Any]) -> bool:

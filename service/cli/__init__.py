@@ -1,9 +1,12 @@
 """The command `wsi`: the library with a mouth. Each command imports what it needs when it runs."""
 
+import errno
 import logging
-import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 import typer
 
@@ -40,6 +43,19 @@ def _common(
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 
+STOPPED = {130: signal.SIGINT, 128 + signal.SIGTERM: signal.SIGTERM}
+"""Exit codes of a command that was told to stop, as shells have them."""
+
+EXPLAINED = {
+    errno.ENOSPC: "no space left on the disk; make room and run the same command again",
+    errno.EDQUOT: "the disk quota is used up; make room and run the same command again",
+    errno.EACCES: "not permitted; use another --out, or ask for the right to it",
+    errno.EROFS: "it is on a disk that is read-only; use another --out",
+    errno.ENOTDIR: "a file is where a folder is needed; use another --out",
+    errno.EEXIST: "a file is where a folder is needed; use another --out",
+}
+
+
 def main() -> None:
     """Runs the command; an error that was foreseen is one sentence and exit code 1."""
     from models.errors import ModelError
@@ -47,16 +63,36 @@ def main() -> None:
     from wsi.errors import WsiError
 
     try:
-        app()
+        with _terminable():
+            app()
     except (WsiError, ModelError, ServiceError) as error:
         _leave(f"error: {error}", 1)
-    except KeyboardInterrupt:
-        _leave("stopped; the same command goes on where this one was", 130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    except SystemExit as left:  # typer has made one of Ctrl-C
+        if left.code not in STOPPED:
+            raise
+        _leave("stopped; the same command goes on where this one was", int(str(left.code)))
     except OSError as error:  # a full disk, a folder that may not be written
-        _leave(f"error: {error.filename or 'input or output'}: {error.strerror or error}", 1)
+        _leave(f"error: {sentence_from_oserror(error)}", 1)
+
+
+def sentence_from_oserror(error: OSError) -> str:
+    """The file, where the system names it, what is wrong with it, and the way out."""
+    what = EXPLAINED.get(error.errno or 0) or error.strerror or str(error)
+    return f"{error.filename}: {what}" if error.filename else what
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends the command as Ctrl-C does: threads, workers and bars are put away."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _leave(sentence: str, code: int) -> None:

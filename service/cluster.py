@@ -1,0 +1,112 @@
+"""The Dask workers of a batch: a cluster that is there already, or one on this machine."""
+
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from service.progress import Silent
+
+if TYPE_CHECKING:
+    from distributed import Client, LocalCluster
+
+__all__ = ["TaskProgress", "connect", "own_device"]
+
+THREADS = 2
+"""Slides at once in a worker: one is scored while the next is opened, masked and read ahead."""
+
+DEATHS = 1
+"""How often a slide may lose its worker beside others, before it is tried once more, alone."""
+
+
+@contextmanager
+def connect(scheduler: str | None = None, workers: int | None = None) -> Iterator["Client"]:
+    """A client of the cluster at that address, which stays, or of a local one, which ends with it.
+
+    An error, Ctrl-C too, kills a local cluster's workers: what they wrote is whole or resumed.
+    """
+    import dask
+
+    count = workers or max(1, count_gpus())
+    with dask.config.set(_config(count)):  # before the import, which sets up logging
+        from distributed import Client
+
+        if scheduler:
+            with Client(scheduler) as client:
+                yield client
+            return
+        with _local_cluster(count) as cluster, Client(cluster) as client:
+            try:
+                yield client
+            except BaseException:
+                _kill_workers(cluster)
+                raise
+
+
+class TaskProgress(Silent):
+    """Of a task in a worker: it stops when nobody waits for the slide any more."""
+
+    def __init__(self) -> None:
+        from distributed import get_worker
+
+        self._worker = get_worker()
+        self._key = self._worker.get_current_task()
+
+    def should_stop(self) -> bool:
+        task = self._worker.state.tasks.get(self._key)
+        return task is None or task.state == "cancelled"
+
+
+def own_device(device: str) -> str:
+    """A GPU for each worker of a machine that has several."""
+    from distributed import get_worker
+
+    gpus, name = count_gpus(), str(get_worker().name)
+    shared = device != "auto" or gpus < 2 or not name.isdigit()
+    return device if shared else f"cuda:{int(name) % gpus}"
+
+
+def count_gpus() -> int:
+    """NVIDIA devices, without importing torch."""
+    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+
+
+def _local_cluster(workers: int) -> "LocalCluster":
+    from distributed import LocalCluster
+
+    return LocalCluster(
+        n_workers=workers,
+        threads_per_worker=THREADS,
+        dashboard_address="127.0.0.1:0",  # any free port, and not for others
+        # slides are streamed; Dask's own limit would only kill a worker that holds a mask
+        memory_limit=0,
+    )
+
+
+def _config(workers: int) -> dict[str, Any]:
+    """Dask keeps quiet unless asked, and the network has all cores: Dask's default is one."""
+    level = "info" if logging.getLogger().isEnabledFor(logging.INFO) else "critical"
+    cores = len(os.sched_getaffinity(0))
+    threads = str(max(1, cores // workers))
+    environment = {
+        "DASK_LOGGING__DISTRIBUTED": level,
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
+    }
+    return {
+        "logging.distributed": level,
+        "distributed.scheduler.allowed-failures": DEATHS,
+        "distributed.nanny.pre-spawn-environ": environment,
+    }
+
+
+def _kill_workers(cluster: "LocalCluster") -> None:
+    """At once: closing would wait for the slides that they are at."""
+    for nanny in cluster.workers.values():
+        nanny.auto_restart = False
+        if nanny.pid:
+            os.kill(nanny.pid, signal.SIGKILL)
