@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from service.progress import Silent
 
@@ -28,22 +28,22 @@ def connect(scheduler: str | None = None, workers: int | None = None) -> Iterato
 
     An error, Ctrl-C too, kills a local cluster's workers: what they wrote is whole or resumed.
     """
-    import dask
+    from distributed import Client
 
-    count = workers or max(1, count_gpus())
-    with dask.config.set(_config(count)):  # before the import, which sets up logging
-        from distributed import Client
-
-        if scheduler:
-            with Client(scheduler) as client:
+    level = "INFO" if logging.getLogger().isEnabledFor(logging.INFO) else "CRITICAL"
+    for name in ("distributed", "distributed.client", "distributed.gc"):  # Dask sets their levels
+        logging.getLogger(name).setLevel(level)
+    if scheduler:
+        with Client(scheduler) as client:
+            yield client
+        return
+    with _local_cluster(workers or max(1, count_gpus()), level) as cluster:
+        try:
+            with Client(cluster) as client:
                 yield client
-            return
-        with _local_cluster(count) as cluster, Client(cluster) as client:
-            try:
-                yield client
-            except BaseException:
-                _kill_workers(cluster)
-                raise
+        except BaseException:
+            _kill_workers(cluster)
+            raise
 
 
 class TaskProgress(Silent):
@@ -74,34 +74,33 @@ def count_gpus() -> int:
     return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
 
 
-def _local_cluster(workers: int) -> "LocalCluster":
+@contextmanager
+def _local_cluster(workers: int, log_level: str) -> Iterator["LocalCluster"]:
+    import dask
     from distributed import LocalCluster
 
-    return LocalCluster(
-        n_workers=workers,
-        threads_per_worker=THREADS,
-        dashboard_address="127.0.0.1:0",  # any free port, and not for others
-        # slides are streamed; Dask's own limit would only kill a worker that holds a mask
-        memory_limit=0,
-    )
-
-
-def _config(workers: int) -> dict[str, Any]:
-    """Dask keeps quiet unless asked, and the network has all cores: Dask's default is one."""
-    level = "info" if logging.getLogger().isEnabledFor(logging.INFO) else "critical"
-    cores = len(os.sched_getaffinity(0))
-    threads = str(max(1, cores // workers))
-    environment = {
-        "DASK_LOGGING__DISTRIBUTED": level,
-        "OMP_NUM_THREADS": threads,
-        "MKL_NUM_THREADS": threads,
-        "OPENBLAS_NUM_THREADS": threads,
-    }
-    return {
-        "logging.distributed": level,
+    config = {
         "distributed.scheduler.allowed-failures": DEATHS,
-        "distributed.nanny.pre-spawn-environ": environment,
+        "distributed.nanny.pre-spawn-environ": _worker_environment(workers, log_level),
     }
+    with (
+        dask.config.set(config),
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=THREADS,
+            dashboard_address="127.0.0.1:0",  # any free port, and not for others
+            # slides are streamed; Dask's own limit would only kill a worker that holds a mask
+            memory_limit=0,
+        ) as cluster,
+    ):
+        yield cluster
+
+
+def _worker_environment(workers: int, log_level: str) -> dict[str, str]:
+    """The network has all cores, where Dask's default is one; a caller's own setting wins."""
+    threads = str(max(1, len(os.sched_getaffinity(0)) // workers))
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    return dict.fromkeys(names, threads) | {"DASK_LOGGING__DISTRIBUTED": log_level}
 
 
 def _kill_workers(cluster: "LocalCluster") -> None:
