@@ -38,8 +38,8 @@ class TrainConfig:
     tile_px: int = 50
     mpp: float = 4.0
     seed: int = 0
-    phases: tuple[tuple[int, int], ...] = ((60, 40), (28, 48), (4, 50))
-    decay_epochs: int = 32
+    phases: tuple[tuple[int, int], ...] = ((28, 40), (14, 48), (3, 50))
+    decay_epochs: int = 27
     warmup_epochs: int = 2
     batch_size: int = 128
     patient_tiles: int = 128

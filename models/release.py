@@ -20,6 +20,7 @@ from models.metrics import (
     calibrate,
     choose_threshold,
     confusion,
+    expected_calibration_error,
     fit_temperature,
     measure,
     patient_bootstrap,
@@ -52,9 +53,8 @@ def release(
     positive = calibrate(logit, temperature)[:, card.positive_index]
     threshold = choose_threshold(validation.label, positive, validation.patient)
     found = measure_patients(validation, positive, threshold, config.bootstrap_rounds)
-    found["ece_before_temperature"] = measure(
-        validation.label, prob[:, card.positive_index], threshold
-    )["ece"]
+    uncalibrated = expected_calibration_error(validation.label, prob[:, card.positive_index])
+    found["ece_before_temperature"] = round(uncalibrated, DIGITS)
     metrics = {"validation": found}
     write_card(replace(card, temperature=temperature, threshold=threshold, metrics=metrics), path)
     return path

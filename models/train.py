@@ -40,6 +40,13 @@ class TrainProgress:
     tiles_per_s: float
     auc: float | None
 
+    def __str__(self) -> str:
+        auc = "" if self.auc is None else f", validation AUC {self.auc:.4f}"
+        return (
+            f"epoch {self.epoch} of {self.epochs}: loss {self.loss:.4f}, "
+            f"{self.tiles_per_s:.0f} tiles/s{auc}"
+        )
+
 
 def train(
     config: TrainConfig,

@@ -149,3 +149,8 @@ def test_an_epoch_takes_all_of_small_patients_and_a_fresh_draw_of_large_ones():
     assert len(first) == len(second) == 26
     assert set(range(100, 106)) <= first & second
     assert first != second
+
+
+def test_progress_reads_as_a_line():
+    assert str(TrainProgress(3, 9, 0.5, 80.4, None)) == "epoch 3 of 9: loss 0.5000, 80 tiles/s"
+    assert str(TrainProgress(4, 9, 0.5, 80.4, 0.91)).endswith("validation AUC 0.9100")
