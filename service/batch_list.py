@@ -8,6 +8,7 @@ from pathlib import Path
 
 from service.errors import InvalidRequest
 from service.request import HeatmapRequest
+from wsi.identity import public_url
 
 __all__ = ["SUFFIXES", "BatchTask", "list_slides"]
 
@@ -131,11 +132,14 @@ def _common_folder(slides: list[str]) -> Path:
 
 def _relative(slide: str, root: Path) -> Path:
     if "://" in slide:
-        return Path(
-            *[part for part in slide.split("://", 1)[1].split("/") if part not in ("", "..")]
-        )
+        return Path(*[part for part in _address(slide).split("/") if part not in ("", "..")])
     path, root = Path(os.path.normpath(Path(slide).absolute())), root.absolute()
     return path.relative_to(os.path.normpath(root))
+
+
+def _address(url: str) -> str:
+    """Host and path, without what may be a password."""
+    return public_url(url).split("://", 1)[1]
 
 
 def _refuse_doubles(tasks: list[BatchTask], source: Path) -> None:

@@ -1,15 +1,15 @@
 """A finished result in further formats, without scoring anything again."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from service.outputs import OUTPUTS, require_outputs
-from service.results import MASK_IMAGE, RUN, SCORES, ResultFolder
-from wsi.errors import InvalidOption, ResultExists, StoreIncomplete
+from service.results import MANIFEST_SCHEMA, MASK_IMAGE, RUN, SCORES, ResultFolder
+from wsi.errors import InvalidOption, ResultExists, StoreIncomplete, StoreMismatch
 from wsi.export import export, load_writer, ome_zarr
 from wsi.export.source import ExportSource
 from wsi.geometry import Box, Mpp, Scale, Size
@@ -35,24 +35,24 @@ def export_result(
 ) -> list[Path]:
     """Writes the named outputs (keys of OUTPUTS) of a result into `out`, and returns their paths.
 
-    Of `options`, each writer is given those that it knows and that are not None. `slide`: where the
-    slide is now, for outputs that show it. Raises InvalidOption, ResultExists, StoreIncomplete.
+    Of `options`, each writer is given those that it knows and that are not None; one that no
+    writer knows is refused. `slide`: where the slide is now, for outputs that show it.
+    Raises InvalidOption, ResultExists, StoreIncomplete.
     """
-    names = tuple(names)
+    names = tuple(dict.fromkeys(names))
     require_outputs(names)
+    asked = {name: value for name, value in options.items() if value is not None}
+    given = {name: _known_options(name, asked) for name in names}
+    _refuse_unused(names, asked, given)
     targets = [out / OUTPUTS[name].file for name in names]
-    for target in targets:
-        if target.exists() and not overwrite:
-            raise ResultExists(f"{target}: it is there; use --overwrite, or another --out")
     source = load_source(folder)
+    _require_free(folder, targets, overwrite=overwrite)
     if any(OUTPUTS[name].format in PICTURES for name in names):
         source = _with_picture(source, folder, slide)
     out.mkdir(parents=True, exist_ok=True)
     for name, target in zip(names, targets, strict=True):
         output = OUTPUTS[name]
-        known = signature(load_writer(output.format)).parameters
-        asked = {k: v for k, v in options.items() if k in known and v is not None}
-        export(source, output.format, target, **{**asked, **output.options})
+        export(source, output.format, target, **{**given[name], **output.options})
     return targets
 
 
@@ -61,6 +61,11 @@ def load_source(folder: Path) -> ExportSource:
     manifest = ResultFolder(folder).manifest()
     if manifest is None:
         raise StoreIncomplete(f"{folder}: no finished result is there; run `wsi heatmap` first")
+    if manifest.get("schema") != MANIFEST_SCHEMA:
+        raise StoreMismatch(
+            f"{folder}: its manifest has schema {manifest.get('schema')}, this program reads "
+            f"{MANIFEST_SCHEMA}; make the result again with `wsi heatmap --overwrite`"
+        )
     heatmap = ome_zarr.read(folder / OUTPUTS["ome-zarr"].file)
     grid = TileGrid.from_json(manifest["grid"])
     scores = ScoreStore.open(folder / SCORES)
@@ -78,6 +83,37 @@ def load_source(folder: Path) -> ExportSource:
         warnings=tuple(manifest["warnings"]),
         provenance={name: manifest[name] for name in ("slide", "model", "parameters", "software")},
     )
+
+
+def _known_options(name: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that the writer of an output has, and that the output leaves open."""
+    output = OUTPUTS[name]
+    known = signature(load_writer(output.format)).parameters
+    return {k: v for k, v in asked.items() if k in known and k not in output.options}
+
+
+def _refuse_unused(
+    names: tuple[str, ...], asked: Mapping[str, Any], given: Mapping[str, Mapping[str, Any]]
+) -> None:
+    for option in asked:
+        if not any(option in known for known in given.values()):
+            users = [name for name in OUTPUTS if _known_options(name, {option: None})]
+            raise InvalidOption(
+                f"--{option} changes nothing in {', '.join(names)}; "
+                f"leave it out, or ask for {' or '.join(users)}"
+            )
+
+
+def _require_free(folder: Path, targets: Iterable[Path], *, overwrite: bool) -> None:
+    """Files that the manifest vouches for stay as they are, with --overwrite too."""
+    manifest = ResultFolder(folder).manifest() or {}
+    own = {(folder / name).resolve() for name in manifest["outputs"]}
+    own |= {path for file in own for path in file.parents if path.suffix == ".zarr"}
+    for target in targets:
+        if target.resolve() in own:
+            raise ResultExists(f"{target}: it is part of the result; use another --out")
+        if target.exists() and not overwrite:
+            raise ResultExists(f"{target}: it is there; use --overwrite, or another --out")
 
 
 def _read_mask(path: Path, facts: dict[str, Any]) -> TissueMask:

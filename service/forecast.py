@@ -1,25 +1,31 @@
 """What a heatmap would cost: read a little, score a little, and reckon."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from models.errors import ModelError
 from models.infer import Classifier, load_classifier
 from models.registry import resolve_model
-from service.pipeline import prepare
+from service.errors import ServiceError
+from service.outputs import require_outputs
+from service.pipeline import Prepared, prepare
 from service.request import HeatmapRequest
+from wsi.errors import WsiError
 from wsi.readers import open_slide
 from wsi.slide import Slide
 from wsi.tiler import TilePlan, read_tiles
 
-__all__ = ["Throughput", "forecast", "measure"]
+__all__ = ["Throughput", "forecast", "forecast_batch", "forecast_reading", "measure"]
 
 SAMPLE_TILES = 512
+SAMPLE_BATCH = 128
 SAMPLE_S = 2.0
 
 
@@ -41,43 +47,103 @@ class Throughput:
 
 def forecast(request: HeatmapRequest) -> dict[str, Any]:
     """Level, tiles and time of make_heatmap(), from a sample; nothing is written."""
+    return _forecast(request, None)[0]
+
+
+def forecast_batch(requests: Iterable[HeatmapRequest]) -> dict[str, Any]:
+    """forecast() of each slide and the sums; the first one's rates serve all the others.
+
+    A slide that would fail has its reason instead.
+    """
+    speed: Throughput | None = None
+    slides = []
+    for request in requests:
+        try:
+            facts, speed = _forecast(request, speed)
+        except (WsiError, ModelError, ServiceError, OSError) as error:
+            facts = {"slide": request.slide, "reason": str(error)}
+        slides.append(facts)
+    return {
+        "slides": slides,
+        "tiles": sum(facts.get("tiles", 0) for facts in slides),
+        "seconds_at_most": round(sum(facts.get("seconds_at_most", 0) for facts in slides), 1),
+        "failing": sum("reason" in facts for facts in slides),
+    }
+
+
+def forecast_reading(slide: Slide, plan: TilePlan) -> dict[str, Any]:
+    """Level, tiles and time of reading them, from a sample."""
+    facts = {"level": plan.level, "tiles": len(plan), "native_tiles": plan.native_tiles}
+    if not len(plan):
+        return facts
+    rate = _read_sample(slide, plan, SAMPLE_BATCH)[0]
+    seconds = round(len(plan) / rate, 1)
+    return facts | {"read_tiles_a_second": round(rate, 1), "seconds_at_most": seconds}
+
+
+def measure(slide: Slide, plan: TilePlan, classifier: Classifier, batch_size: int) -> Throughput:
+    """Reads a sample of the plan, and scores one of its batches again and again."""
+    read_tiles_s, sample = _read_sample(slide, plan, batch_size)
+    rgb = np.resize(sample, (batch_size, *sample.shape[1:]))
+    return Throughput(read_tiles_s, batch_size * _rate(lambda: classifier.predict(rgb)))
+
+
+def _forecast(
+    request: HeatmapRequest, speed: Throughput | None
+) -> tuple[dict[str, Any], Throughput | None]:
+    """The facts, and the throughput: as given, or measured where there is a tile to measure on."""
+    require_outputs(request.formats)
     card, _ = resolve_model(request.model)
     with open_slide(request.slide, request.mpp, request.reader) as slide:
         started = time.perf_counter()
         prepared = prepare(request, slide, card)
         mask_s = time.perf_counter() - started
+        facts = _describe(slide, prepared, mask_s)
         plan = prepared.plan
-        facts = {
-            "slide": slide.info.path,
-            "level": plan.level,
-            "tiles": len(plan),
-            "grid": list(prepared.grid.shape),
-            "native_tiles": plan.native_tiles,
-            "tissue_mm2": round(prepared.mask.area_mm2, 3),
-            "mask_s": round(mask_s, 2),
-        }
         if not len(plan):
-            return facts | {"outcome": "no tissue found"}
-        classifier = load_classifier(request.model, request.device, batch_size=request.batch_size)
-        with closing(classifier):
-            speed = measure(slide, plan, classifier, request.batch_size)
+            return facts | {
+                "outcome": "no tissue found",
+                "seconds_at_most": round(mask_s, 1),
+            }, speed
+        speed = speed or _measure(request, slide, plan)
     return facts | {
         "read_tiles_a_second": round(speed.read_tiles_s, 1),
         "network_tiles_a_second": round(speed.network_tiles_s, 1),
         "limit": speed.limit,
         "seconds_at_most": round(mask_s + speed.seconds(len(plan)), 1),
+    }, speed
+
+
+def _describe(slide: Slide, prepared: Prepared, mask_s: float) -> dict[str, Any]:
+    return {
+        "slide": slide.info.path,
+        "level": prepared.plan.level,
+        "tiles": len(prepared.plan),
+        "grid": list(prepared.grid.shape),
+        "native_tiles": prepared.plan.native_tiles,
+        "tissue_mm2": round(prepared.mask.area_mm2, 3),
+        "mask_s": round(mask_s, 2),
     }
 
 
-def measure(slide: Slide, plan: TilePlan, classifier: Classifier, batch_size: int) -> Throughput:
-    """Reads a sample of the plan, and scores one of its batches again and again."""
+def _measure(request: HeatmapRequest, slide: Slide, plan: TilePlan) -> Throughput:
+    classifier = load_classifier(
+        request.model,
+        request.device,
+        batch_size=request.batch_size,
+        trust_code=request.trust_code,
+    )
+    with closing(classifier):
+        return measure(slide, plan, classifier, request.batch_size)
+
+
+def _read_sample(slide: Slide, plan: TilePlan, batch_size: int) -> tuple[float, NDArray[np.uint8]]:
+    """Tiles a second, and the first batch."""
     started = time.perf_counter()
     with closing(read_tiles(slide, plan, batch_size=batch_size)) as batches:
         read = list(islice(batches, max(1, SAMPLE_TILES // batch_size)))
     read_s = time.perf_counter() - started
-    tiles = sum(len(batch.rgb) for batch in read)
-    rgb = np.resize(read[0].rgb, (batch_size, *read[0].rgb.shape[1:]))
-    return Throughput(tiles / read_s, batch_size * _rate(lambda: classifier.predict(rgb)))
+    return sum(len(batch.rgb) for batch in read) / read_s, read[0].rgb
 
 
 def _rate(work: Callable[[], object]) -> float:

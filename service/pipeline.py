@@ -19,29 +19,26 @@ from service.progress import Progress, Silent, StageClock
 from service.records import describe_run, describe_work, manifest_of
 from service.request import HeatmapRequest
 from service.results import MASK_IMAGE, SCORES, ResultFolder, work_sha256
+from service.tissue import MASK_MPP, find_tissue
 from wsi.export import export
 from wsi.export.source import ExportSource
 from wsi.grid import TileGrid, select_tiles
 from wsi.heatmap import assemble
-from wsi.mask import TissueMask, mask_image, tissue_mask
+from wsi.mask import TissueMask, mask_image
 from wsi.overview import Overview, read_overview
 from wsi.readers import open_slide
 from wsi.regions import summarise
 from wsi.slide import Slide, require_mpp
 from wsi.store import RowWriter, ScoreStore
 from wsi.tiler import TilePlan, plan_tiles, read_tiles
-from wsi.user_mask import read_mask
 
 __all__ = [
-    "MASK_MPP",
     "HeatmapResult",
     "Prepared",
     "make_heatmap",
     "prepare",
     "run_request",
 ]
-
-MASK_MPP = 8.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ def run_request(
 ) -> HeatmapResult:
     """One slide with a model of its own, into `out`/<slide name>/; see make_heatmap()."""
     card, _ = resolve_model(request.model)
-    folder = out / Path(request.slide.rstrip("/")).name
+    folder = out / request.name
     loaded: list[Classifier] = []
 
     def load() -> Classifier:
@@ -139,11 +136,7 @@ def prepare(request: HeatmapRequest, slide: Slide, card: ModelCard) -> Prepared:
     """Mask, grid and plan: what would be read and how many tiles, without reading them."""
     info = slide.info
     overview = read_overview(slide, MASK_MPP)
-    mask = (
-        read_mask(Path(request.mask), info)
-        if request.has_own_mask
-        else tissue_mask(overview, request.mask)
-    )
+    mask = find_tissue(request.mask, overview, info)
     grid = TileGrid.over(
         info.size,
         require_mpp(info),

@@ -1,6 +1,8 @@
 """What is written down about a piece of work: the manifest, and the record of the run."""
 
+import os
 import platform
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -8,18 +10,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from wsi.identity import slide_identity
-
 from models.card import ModelCard
 from service.request import HeatmapRequest
-from service.results import object_hashes, work_sha256
+from service.results import MANIFEST_SCHEMA, object_hashes, work_sha256
 from wsi import __version__
 from wsi.export.source import ExportSource
+from wsi.identity import public_url, slide_identity
 from wsi.slide import SlideInfo
 
 __all__ = ["describe_run", "describe_work", "manifest_of"]
-
-MANIFEST_SCHEMA = 1
 
 LIBRARIES = ("numpy", "torch", "torchvision", "zarr", "openslide-python", "tiffslide", "tifffile")
 
@@ -66,13 +65,28 @@ def describe_run(
     """When, how long, on what: differs from run to run, so it stands outside every hash."""
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "request": asdict(request),
+        "request": asdict(request) | {"slide": _public(request.slide)},
         "seconds": {stage: round(spent, 3) for stage, spent in seconds.items()},
         "device": device,
-        "host": {"machine": platform.machine(), "system": platform.platform()},
+        "host": {
+            "machine": platform.machine(),
+            "system": platform.platform(),
+            "cores": len(os.sched_getaffinity(0)),  # of this process: reading uses up to 8
+            "network_threads": _network_threads(),
+        },
         "python": platform.python_version(),
         "libraries": {name: version(name) for name in LIBRARIES},
     }
+
+
+def _public(slide: str) -> str:
+    return public_url(slide) if "://" in slide else slide
+
+
+def _network_threads() -> int | None:
+    """Of torch on the CPU; None where nothing loaded it."""
+    torch = sys.modules.get("torch")
+    return torch.get_num_threads() if torch else None
 
 
 def _describe_slide(info: SlideInfo) -> dict[str, Any]:

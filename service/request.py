@@ -6,10 +6,11 @@ from typing import Any
 
 from service.errors import InvalidRequest
 
-__all__ = ["DEFAULT_FORMATS", "DEFAULT_MIN_TISSUE", "DEFAULT_MODEL", "HeatmapRequest"]
+__all__ = ["DEFAULT_FORMATS", "DEFAULT_MIN_TISSUE", "DEFAULT_MODEL", "WINDOWS", "HeatmapRequest"]
 
 DEFAULT_MODEL = "idc-resnet18"
 DEFAULT_MIN_TISSUE = 0.1  # wsi.grid.MIN_TISSUE, here so that `wsi --help` loads no numpy
+WINDOWS = ("uniform", "gaussian", "hann")  # the keys of wsi.heatmap.WINDOWS, likewise
 DEFAULT_FORMATS = ("ome-zarr", "png", "overlay", "csv", "geojson", "report")
 
 
@@ -35,6 +36,15 @@ class HeatmapRequest:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise InvalidRequest(f"batch size {self.batch_size}: use 1 or more")
+        if self.window not in WINDOWS:
+            raise InvalidRequest(f"window {self.window!r}: use one of {', '.join(WINDOWS)}")
+
+    @property
+    def name(self) -> str:
+        """Of the slide, for its result's folder."""
+        from wsi.slide import slide_name
+
+        return slide_name(self.slide)
 
     @property
     def has_own_mask(self) -> bool:

@@ -16,6 +16,7 @@ from wsi.store.journal import FolderLock
 
 __all__ = [
     "MANIFEST",
+    "MANIFEST_SCHEMA",
     "MASK_IMAGE",
     "RUN",
     "SCORES",
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 MANIFEST = "manifest.json"  # what the work determines; equal work gives equal bytes
+MANIFEST_SCHEMA = 1
 RUN = "run.json"  # when, how long, on what; outside every hash
 SCORES = "scores.zarr"
 MASK_IMAGE = "mask.png"  # 0 or 255; can be given back as --mask

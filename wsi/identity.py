@@ -8,7 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 from wsi.errors import SlideNotFound
 from wsi.slide import SlideInfo
 
-__all__ = ["slide_identity"]
+__all__ = ["public_url", "slide_identity"]
 
 CHUNK_BYTES = 1 << 20
 

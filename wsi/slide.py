@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from wsi.errors import MissingResolution
 from wsi.geometry import Box, Mpp, Scale, Size
 
-__all__ = ["RGB", "WHITE", "Level", "Slide", "SlideInfo", "require_mpp"]
+__all__ = ["RGB", "WHITE", "Level", "Slide", "SlideInfo", "require_mpp", "slide_name"]
 
 RGB = tuple[int, int, int]
 WHITE: RGB = (255, 255, 255)
@@ -49,7 +49,7 @@ class SlideInfo:
     @property
     def name(self) -> str:
         """The file's name without its folder."""
-        return self.path.rstrip("/").rsplit("/", 1)[-1]
+        return slide_name(self.path)
 
     @property
     def bounds0(self) -> Box:
@@ -81,6 +81,12 @@ class Slide(Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None: ...
+
+
+def slide_name(path: str) -> str:
+    """The last part of a path or a URL; of a URL without its query, which may hold a password."""
+    address = path.partition("?")[0] if "://" in path else path
+    return address.rstrip("/").rsplit("/", 1)[-1]
 
 
 def require_mpp(info: SlideInfo) -> Mpp:

@@ -7,6 +7,8 @@ import typer
 
 from service.cli.options import (
     AsJson,
+    BatchSize,
+    Device,
     DryRun,
     MaskOption,
     MppOption,
@@ -14,6 +16,7 @@ from service.cli.options import (
     Overwrite,
     Quiet,
     Reader,
+    TrustCode,
 )
 from service.cli.terminal import TerminalProgress, print_json, say, warn
 from service.request import (
@@ -46,12 +49,6 @@ Icc = Annotated[bool, typer.Option("--icc", help="Convert colours to sRGB by the
 Formats = Annotated[
     list[str] | None,
     typer.Option("--format", "-f", help="Further outputs; repeat it. See `wsi export --help`."),
-]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N, mps.")]
-BatchSize = Annotated[int, typer.Option("--batch-size", help="Tiles at once; changes no score.")]
-TrustCode = Annotated[
-    bool,
-    typer.Option("--trust-code", help="Load a TorchScript model, which runs the file's own code."),
 ]
 
 
@@ -116,9 +113,12 @@ def export(
         float | None, typer.Option(help="Of regions; default: the model's.")
     ] = None,
     frame: Annotated[
-        str, typer.Option(help="Of GeoJSON: qupath (cropped to the slide's bounds) or level0.")
-    ] = "qupath",
-    ngff: Annotated[str, typer.Option(help="Version of OME-NGFF: 0.5 or 0.4.")] = "0.5",
+        str | None,
+        typer.Option(help="Of GeoJSON: qupath (default; cropped to the slide's bounds), level0."),
+    ] = None,
+    ngff: Annotated[
+        str | None, typer.Option(help="Version of OME-NGFF: 0.5 (default) or 0.4.")
+    ] = None,
     slide: Annotated[
         str | None, typer.Option(help="Where the slide is now; pictures need it.")
     ] = None,
@@ -130,8 +130,12 @@ def export(
     from service.outputs import OUTPUTS
 
     if not formats:
-        for name, output in OUTPUTS.items():
-            say(f"{name:<12} {output.file}")
+        files = {name: output.file for name, output in OUTPUTS.items()}
+        if as_json:
+            print_json(files)
+            return
+        for name, file in files.items():
+            say(f"{name:<12} {file}")
         return
     written = export_result(
         result,
@@ -165,8 +169,10 @@ def batch(
         str | None, typer.Option(help="Address of a Dask cluster; default: one on this machine.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Of the local cluster; default: one a GPU, else one.")
+        int | None, typer.Option(min=1, help="Of the local cluster; default: one a GPU, else one.")
     ] = None,
+    reader: Reader = "auto",
+    trust_code: TrustCode = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -175,11 +181,13 @@ def batch(
     """Every slide below a folder, or of a list: a result folder each, and OUT/summary.csv."""
     from service.batch import run_batch
     from service.batch_list import list_slides
+    from service.outputs import require_outputs
 
     template = HeatmapRequest(
         slide="",
         model=model,
         mpp=mpp,
+        reader=reader,
         stride_px=stride_px,
         window=window,
         mask=mask,
@@ -189,10 +197,14 @@ def batch(
         formats=with_defaults(formats),
         batch_size=batch_size,
         device=device,
+        trust_code=trust_code,
     )
+    require_outputs(template.formats)
     tasks = list_slides(slides, out, template)
     if dry_run:
-        _print_tasks(tasks, as_json)
+        from service.forecast import forecast_batch
+
+        _print_batch_forecast(forecast_batch(task.request for task in tasks), as_json)
         return
     with TerminalProgress(quiet=quiet) as progress:
         outcome = run_batch(
@@ -224,13 +236,16 @@ def _print_forecast(facts: dict[str, Any], as_json: bool) -> None:
         say(f"{name.replace('_', ' ')}: {value}")
 
 
-def _print_tasks(tasks: list[Any], as_json: bool) -> None:
-    rows = [{"slide": task.request.slide, "folder": str(task.folder)} for task in tasks]
+def _print_batch_forecast(facts: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        print_json(rows)
+        print_json(facts)
         return
-    for row in rows:
-        say(f"{row['slide']} -> {row['folder']}")
+    for slide in facts["slides"]:
+        fails = f"would fail: {slide.get('reason')}"
+        costs = f"{slide.get('tiles')} tiles, {slide.get('seconds_at_most')} s at most"
+        say(f"{slide['slide']}: {fails if 'reason' in slide else costs}")
+    total = f"{facts['tiles']} tiles of {len(facts['slides'])} slides"
+    say(f"{total}, {facts['seconds_at_most']} s at most; {facts['failing']} would fail")
 
 
 def _print_result(result: "HeatmapResult", as_json: bool) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli.options import AsJson
+from service.cli.options import AsJson, Device
 from service.cli.terminal import print_json, say
 
 __all__ = ["doctor"]
@@ -14,7 +14,7 @@ def doctor(
     throughput: Annotated[
         bool, typer.Option(help="Measure reading and the network, about 15 s.")
     ] = True,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, mps.")] = "auto",
+    device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Libraries, devices, readers, models, and what limits the speed here."""

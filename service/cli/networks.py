@@ -1,12 +1,12 @@
 """Commands about models: models, train, evaluate."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from service.cli.options import AsJson, Quiet
-from service.cli.terminal import TerminalProgress, print_json, say
+from service.cli.options import AsJson, BatchSize, Device, Quiet, TrustCode
+from service.cli.terminal import TerminalProgress, counted, print_json, say
 from service.request import DEFAULT_MODEL
 
 __all__ = ["evaluate", "models_app", "train"]
@@ -33,7 +33,10 @@ def list_models(as_json: AsJson = False) -> None:
 
 
 @models_app.command("show")
-def show_model(model: Annotated[str, typer.Argument()] = DEFAULT_MODEL) -> None:
+def show_model(
+    model: Annotated[str, typer.Argument()] = DEFAULT_MODEL,
+    as_json: Annotated[bool, typer.Option("--json", hidden=True)] = True,  # it is always JSON
+) -> None:
     """A model's card, as JSON."""
     from models.registry import resolve_model
 
@@ -66,7 +69,7 @@ def train(
     weights: Annotated[
         Path | None, typer.Option(help="ImageNet weights, from `wsi models import`.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
+    device: Device = "auto",
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -76,7 +79,7 @@ def train(
     from models.train import train as run_training
 
     config = read_recipe(recipe)
-    with TerminalProgress(quiet=quiet or as_json) as progress:
+    with TerminalProgress(quiet=quiet) as progress:
         progress.start("epochs", config.epochs)
 
         def report(state: TrainProgress) -> None:
@@ -96,11 +99,23 @@ def evaluate(
     part: Annotated[
         str | None, typer.Option(help="Only patients of this part of the split: test, …")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
+    device: Device = "auto",
+    batch_size: BatchSize = 128,
+    trust_code: TrustCode = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """How good a model is on labelled tiles, with patient-bootstrap 95 % intervals."""
     from models.evaluate import evaluate as run_evaluation
 
-    result: Any = run_evaluation(model, data, device=device, part=part)
+    with TerminalProgress(quiet=quiet) as progress:
+        result = run_evaluation(
+            model,
+            data,
+            part=part,
+            device=device,
+            batch_size=batch_size,
+            trust_code=trust_code,
+            progress=counted("tiles", progress),
+        )
     print_json(result.to_json()) if as_json else say(result.to_text())

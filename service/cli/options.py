@@ -5,7 +5,19 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["AsJson", "DryRun", "MaskOption", "MppOption", "Out", "Overwrite", "Quiet", "Reader"]
+__all__ = [
+    "AsJson",
+    "BatchSize",
+    "Device",
+    "DryRun",
+    "MaskOption",
+    "MppOption",
+    "Out",
+    "Overwrite",
+    "Quiet",
+    "Reader",
+    "TrustCode",
+]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 DryRun = Annotated[
@@ -23,3 +35,9 @@ Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for what is writt
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a different result.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 Reader = Annotated[str, typer.Option("--reader", help="auto, openslide, tiffslide or image.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N, mps.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", help="Tiles at once; changes no score.")]
+TrustCode = Annotated[
+    bool,
+    typer.Option("--trust-code", help="Load a TorchScript model, which runs the file's own code."),
+]

@@ -1,23 +1,18 @@
 """Commands about one slide, without a network: info, mask, tile, phantom."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.options import AsJson, MaskOption, MppOption, Out, Overwrite, Quiet, Reader
-from service.cli.terminal import TerminalProgress, print_json, say, warn
+from service.cli.options import AsJson, DryRun, MaskOption, MppOption, Out, Overwrite, Quiet, Reader
+from service.cli.terminal import TerminalProgress, counted, print_json, say, warn
 from service.request import DEFAULT_MIN_TISSUE
 
 if TYPE_CHECKING:
-    from wsi.mask import TissueMask
-    from wsi.overview import Overview
     from wsi.slide import SlideInfo
 
 __all__ = ["info", "mask", "phantom", "tile"]
-
-MASK_MPP = 8.0
 
 SlideArgument = Annotated[str, typer.Argument(help="A slide's file, folder or URL.")]
 
@@ -83,13 +78,14 @@ def mask(
 ) -> None:
     """Where the tissue is: OUT/<slide name>.mask.png (0 or 255) and a picture to look at."""
     from service.picture import write_png
+    from service.tissue import MASK_MPP, find_tissue
     from wsi.mask import mask_image, mask_picture
     from wsi.overview import read_overview
     from wsi.readers import open_slide
 
     with open_slide(slide, mpp, reader) as opened:
         overview = read_overview(opened, MASK_MPP)
-        tissue = tissue_from_option(mask, overview, opened.info)
+        tissue = find_tissue(mask, overview, opened.info)
         name = opened.info.name
     written = [out / f"{name}.mask.png", out / f"{name}.mask-picture.png"]
     write_png(mask_image(tissue), written[0])
@@ -103,17 +99,6 @@ def mask(
         "written": [str(path) for path in written],
     }
     _report(facts, as_json)
-
-
-def tissue_from_option(option: str, overview: "Overview", info: "SlideInfo") -> "TissueMask":
-    """A method's mask, or the user's own."""
-    from service.request import HeatmapRequest
-    from wsi.mask import tissue_mask
-    from wsi.user_mask import read_mask
-
-    if HeatmapRequest(slide=info.path, mask=option).has_own_mask:
-        return read_mask(Path(option), info)
-    return tissue_mask(overview, option)
 
 
 def tile(
@@ -130,46 +115,21 @@ def tile(
     reader: Reader = "auto",
     upsample: Annotated[bool, typer.Option(help="Accept a slide that is too coarse.")] = False,
     overwrite: Overwrite = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many tiles.")] = False,
+    dry_run: DryRun = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Cuts the tissue into OUT/<slide name>.tiles.zarr."""
-    from wsi.grid import TileGrid, select_tiles
-    from wsi.identity import slide_identity
-    from wsi.overview import read_overview
-    from wsi.readers import open_slide
-    from wsi.slide import require_mpp
-    from wsi.tiler import plan_tiles, write_tiles
+    from service.tiling import TilingRequest, cut_tiles, forecast_tiles
 
-    with open_slide(slide, mpp, reader) as opened, TerminalProgress(quiet=quiet) as progress:
-        about = opened.info
-        grid = TileGrid.over(
-            about.size,
-            require_mpp(about),
-            tile_px=tile_px,
-            mpp=tile_mpp,
-            stride_px=stride_px,
-            bounds0=about.bounds,
-        )
-        tissue = tissue_from_option(mask, read_overview(opened, MASK_MPP), about)
-        plan = plan_tiles(
-            about, grid, select_tiles(grid, tissue, min_tissue), allow_upsampling=upsample
-        )
-        target = out / f"{about.name}.tiles.zarr"
-        facts = {"tiles": len(plan.indices), "level": plan.level, "store": str(target)}
-        if not dry_run:
-            progress.start("tiles", len(plan.indices))
-            made_from = {"slide": slide_identity(about), "mask": mask, "min_tissue": min_tissue}
-            write_tiles(
-                opened,
-                plan,
-                target,
-                made_from,
-                restart=overwrite,
-                overwrite=overwrite,
-                on_progress=progress.advance,
-            )
+    request = TilingRequest(
+        slide, tile_px, tile_mpp, stride_px, min_tissue, mask, mpp, reader, upsample
+    )
+    if dry_run:
+        _report(forecast_tiles(request), as_json)
+        return
+    with TerminalProgress(quiet=quiet) as progress:
+        facts = cut_tiles(request, out, overwrite=overwrite, progress=progress)
     _report(facts, as_json)
 
 
@@ -194,7 +154,7 @@ def phantom(
             seed=seed,
             pen=pen,
             overwrite=overwrite,
-            on_progress=_counted("blocks", progress),
+            on_progress=counted("blocks", progress),
         )
     facts = {
         "slide": str(out),
@@ -202,20 +162,6 @@ def phantom(
         "cancer_fraction": round(truth.cancer_fraction, 4),
     }
     _report(facts, as_json)
-
-
-def _counted(stage: str, progress: TerminalProgress) -> Callable[[int, int], None]:
-    """Progress out of calls with (done, all)."""
-    seen = 0
-
-    def report(done: int, total: int) -> None:
-        nonlocal seen
-        if not seen:
-            progress.start(stage, total)
-        progress.advance(done - seen)
-        seen = done
-
-    return report
 
 
 def _report(facts: dict[str, Any], as_json: bool) -> None:

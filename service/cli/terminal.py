@@ -2,12 +2,13 @@
 
 import json
 import sys
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
 import typer
 
-__all__ = ["TerminalProgress", "print_json", "say", "warn"]
+__all__ = ["TerminalProgress", "counted", "print_json", "say", "warn"]
 
 
 def say(text: str) -> None:
@@ -57,6 +58,20 @@ class TerminalProgress:
 
     def should_stop(self) -> bool:
         return False
+
+
+def counted(stage: str, progress: TerminalProgress) -> Callable[[int, int], None]:
+    """Progress out of calls with (done, all)."""
+    seen = 0
+
+    def report(done: int, total: int) -> None:
+        nonlocal seen
+        if not seen:
+            progress.start(stage, total)
+        progress.advance(done - seen)
+        seen = done
+
+    return report
 
 
 def _bars() -> Any:
