@@ -109,7 +109,7 @@ def _tissue(sheet: _Sheet) -> Mask:
     short = min(width, height)
     x, y = (sheet.x_um / width - 0.5) * 2, (sheet.y_um / height - 0.5) * 2
     rough = 0.16 * sheet.noise(short / 2.5) + 0.05 * sheet.noise(short / 7)
-    rough += min(0.02, 60 / short) * sheet.noise(250)
+    rough = np.clip(rough, -0.3, 0.2) + min(0.02, 60 / short) * sheet.noise(250)
     main = (np.abs(x + 0.12) / 0.70) ** 2.4 + (np.abs(y) / 0.72) ** 2.4 < 1 + 2.2 * rough
     side = (np.abs(x - 0.74) / 0.14) ** 2 + (np.abs(y + 0.35) / 0.34) ** 2 < 1 + 2.2 * rough
     frame = np.maximum(np.abs(x), np.abs(y)) < 0.955

@@ -18,7 +18,7 @@ __all__ = ["INKS", "STROMA_ANGLES", "TEXTURES", "Texture", "draw_glass", "draw_i
 GLASS = (243, 243, 244)
 # fitted to tiles of real slides: pink of collagen, purple-blue of nuclei, red of blood
 HAEMATOXYLIN = (0.66, 0.70, 0.36)
-EOSIN = (0.17, 0.83, 0.50)
+EOSIN = (0.15, 0.83, 0.52)
 ERYTHROCYTE = (0.16, 1.25, 0.95)
 STROMA_ANGLES = {  # radians from the x axis, down; their mirrors fill the other quarter
     "dense stroma, flat": 0.35,
@@ -106,17 +106,17 @@ def nest_carcinoma(torus: Torus, rng: np.random.Generator) -> Texture:
 
 def lobule(torus: Torus, rng: np.random.Generator) -> Texture:
     """Acini, each a ring of small regular nuclei round a lumen, in pale stroma."""
-    xy = torus.points(rng, 41, jitter=0.45)
+    xy = torus.points(rng, 62, jitter=0.5)
     owner, distance = torus.nearest(xy)
-    radius = rng.uniform(11, 21, len(xy)).astype(np.float32)[owner]
+    radius = rng.uniform(13, 25, len(xy)).astype(np.float32)[owner]
     distance = distance + 2.2 * torus.noise(rng, 18)
     edge = radius - distance  # um inside the acinus's outline
     inside = smoothstep(-0.7, 0.7, edge) * smoothstep(0, 1.5, torus.borders(xy, owner))
-    hollow = rng.uniform(0.05, 0.4, len(xy)).astype(np.float32)[owner]
+    hollow = rng.uniform(0.15, 0.55, len(xy)).astype(np.float32)[owner]
     lumen = smoothstep(-1, 1, hollow * radius - distance)
     haematoxylin, eosin = _collagen(torus, rng, 0.7, clefts=0.3)
-    haematoxylin = haematoxylin + 0.05 + 0.2 * inside * (1 - lumen)
-    eosin = eosin * 0.62 * (1 - inside) + inside * (1 - 0.9 * lumen) * 0.38
+    haematoxylin = haematoxylin + 0.03 + 0.2 * inside * (1 - lumen)
+    eosin = eosin * 0.85 * (1 - inside) + inside * (1 - 0.9 * lumen) * 0.38
     cells = torus.points(rng, 6.2, jitter=0.35)
     kept = (torus.at(inside, cells) > 0.8) & (torus.at(lumen, cells) < 0.2)
     draw_nuclei(haematoxylin, torus, rng, cells[kept], (6.4, 4.8), strength=(0.9, 1.25))
@@ -178,12 +178,12 @@ def _collagen(
     bundles = warp(torus.noise(rng, 16, stretch=7, angle=angle), dx, dy)
     fibres = warp(torus.noise(rng, 4.5, stretch=9, angle=angle), dx, dy)
     slits = warp(torus.noise(rng, 11, stretch=8, angle=angle), dx, dy)
-    eosin = 0.62 + 0.12 * bundles + 0.12 * fibres + 0.05 * torus.noise(rng, 60)
+    eosin = 0.62 + 0.15 * bundles + 0.12 * fibres + 0.08 * torus.noise(rng, 60)
     open_above = 3.0 - 2.2 * clefts
     eosin *= 1 - 0.9 * smoothstep(open_above, open_above + 0.7, slits)
     haematoxylin = 0.03 + 0.015 * bundles
-    nuclei = torus.points(rng, 20, jitter=0.9)
-    draw_nuclei(haematoxylin, torus, rng, nuclei, (11, 2.8), angle=angle, strength=(0.7, 1.3))
+    nuclei = torus.points(rng, 26, jitter=0.9)
+    draw_nuclei(haematoxylin, torus, rng, nuclei, (11.5, 2.5), angle=angle, strength=(0.7, 1.3))
     return np.maximum(haematoxylin, 0), np.maximum(eosin, 0.02)
 
 
