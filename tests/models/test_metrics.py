@@ -115,12 +115,12 @@ def test_a_resample_takes_whole_patients():
 
 def test_the_interval_holds_the_value_and_widens_when_patients_are_few():
     label, prob, patient = make_scores(400, patients=40)
-    many = patient_bootstrap(label, prob, patient, 0.5, rounds=200)["auc"]
+    many = patient_bootstrap(label, prob, patient, 0.5, rounds=60)["auc"]
     assert many.value == pytest.approx(referee.roc_auc_score(label, prob))
     assert many.low < many.value < many.high
     by_label = np.where(label == 1, "a", patient)  # one patient holds every positive
-    few = patient_bootstrap(label, prob, by_label, 0.5, rounds=200)["average_precision"]
-    tiles = patient_bootstrap(label, prob, np.arange(400).astype(str), 0.5, rounds=200)
+    few = patient_bootstrap(label, prob, by_label, 0.5, rounds=60)["average_precision"]
+    tiles = patient_bootstrap(label, prob, np.arange(400).astype(str), 0.5, rounds=60)
     wide = tiles["average_precision"]
     assert few.high - few.low > wide.high - wide.low
 
@@ -129,7 +129,7 @@ def test_the_interval_has_the_spread_that_theory_gives():
     rng = np.random.default_rng(2)
     label = np.tile([0, 1], 500)
     prob = np.where(rng.random(1000) < 0.8, label, 1 - label).astype(float)
-    found = patient_bootstrap(label, prob, np.arange(1000).astype(str), 0.5, rounds=400)["accuracy"]
+    found = patient_bootstrap(label, prob, np.arange(1000).astype(str), 0.5, rounds=200)["accuracy"]
     spread = 1.96 * np.sqrt(found.value * (1 - found.value) / 1000)
     assert found.high - found.value == pytest.approx(spread, rel=0.2)
     assert found.value - found.low == pytest.approx(spread, rel=0.2)
