@@ -40,7 +40,8 @@ def save_weights(
     """
     state = weights.state_dict() if isinstance(weights, nn.Module) else weights
     stored = {name: _stored(name, tensor, dtype) for name, tensor in state.items()}
-    metadata = {"format": "pt"} | ({"classes": json.dumps(list(classes))} if classes else {})
+    # one key at most: safetensors writes several in random order, and equal weights shall be equal
+    metadata = {"classes": json.dumps(list(classes))} if classes else {"format": "pt"}
     content = save(stored, metadata)
     _write_whole(content, path)
     return hashlib.sha256(content).hexdigest()

@@ -38,7 +38,8 @@ LABELS = {
 class Evaluation:
     """metrics: by name, 95 % intervals over resampled patients. confusion: rows are the truth,
     columns the prediction at `threshold`, negative class first. patients_of: how many of the
-    patients are in which part of the split; 'unlisted' are in none.
+    patients are in which part of the split; 'unlisted' are in none. complete_patients: those whose
+    whole slide is known to be there.
     """
 
     model: str
@@ -51,6 +52,8 @@ class Evaluation:
     tiles: int
     patients: int
     patients_of: dict[str, int]
+    complete_patients: int  # whose whole slide is known to be there
+    complete_tiles: int
     positives: int
     positive_class: str
     threshold: float
@@ -60,13 +63,20 @@ class Evaluation:
 
     @property
     def warnings(self) -> tuple[str, ...]:
+        """What a reader of the figures has to know."""
+        found = []
         seen = sum(self.patients_of.get(part, 0) for part in ("train", "validation"))
-        if self.part is not None or not seen:
-            return ()
-        return (
-            f"{seen} of {self.patients} patients are in the split's train or validation part: a "
-            "model that was made with that split knows them; evaluate the part 'test'",
-        )
+        if self.part is None and seen:
+            found.append(
+                f"{seen} of {self.patients} patients are in the split's train or validation part: a"
+                " model that was made with that split knows them; evaluate the part 'test'"
+            )
+        if 0 < self.complete_patients < self.patients:
+            found.append(
+                f"{self.complete_patients} complete slides give {self.complete_tiles:,} of the "
+                f"{self.tiles:,} tiles and outweigh the sampled patients; look at them apart"
+            )
+        return tuple(found)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"warnings": list(self.warnings)}
@@ -98,6 +108,7 @@ def evaluate(
     data: Path,
     *,
     part: str | None = None,
+    complete: bool | None = None,
     split: Path = IDC_SPLIT,
     device: str = "auto",
     batch_size: int | None = None,
@@ -107,10 +118,12 @@ def evaluate(
 ) -> Evaluation:
     """The model of `resolve_model` on a folder of labelled tiles, or on one part of its split.
 
+    complete: only patients whose whole slide is there (True) or only a sample of it (False); in one
+    pool a few slides outweigh all sampled patients, because they have most of the tiles.
     rounds: of the bootstrap. progress: called with tiles done and tiles in all. Raises ModelError.
     """
     tiles, divided = load_tiles(data), read_split(split)
-    chosen = tiles if part is None else _take(divided, tiles, part, data)
+    chosen = _chosen(divided, tiles, part, complete, data)
     classifier = load_classifier(model, device, batch_size=batch_size, trust_code=trust_code)
     with closing(classifier):
         return evaluate_classifier(
@@ -145,6 +158,8 @@ def evaluate_classifier(
         tiles=len(tiles),
         patients=len(tiles.patients),
         patients_of=dict(Counter(listed.get(name, "unlisted") for name in tiles.patients)),
+        complete_patients=len(tiles.select(_is_complete(tiles)).patients),
+        complete_tiles=int(_is_complete(tiles).sum()),
         positives=int(tiles.label.sum()),
         positive_class=card.positive_class,
         threshold=card.threshold,
@@ -154,13 +169,25 @@ def evaluate_classifier(
     )
 
 
-def _take(split: Split, tiles: TileSet, part: str, data: Path) -> TileSet:
-    if part not in PARTS:
+def _chosen(
+    split: Split, tiles: TileSet, part: str | None, complete: bool | None, data: Path
+) -> TileSet:
+    if part is not None and part not in PARTS:
         raise DatasetError(f"part {part!r}: use {', '.join(PARTS)}")
-    taken = split.take(tiles, part)
+    taken = tiles if part is None else split.take(tiles, part)
+    if complete is not None:
+        taken = taken.select(_is_complete(taken) == complete)
     if not len(taken):
-        raise DatasetError(f"no patient in {data} is in the part {part!r} of the split")
+        kind = {None: "", True: "complete ", False: "sampled "}[complete]
+        where = f" in the part {part!r} of the split" if part else ""
+        raise DatasetError(f"no {kind}patient of {data} is{where or ' there'}")
     return taken
+
+
+def _is_complete(tiles: TileSet) -> NDArray[np.bool_]:
+    """Of each tile, whether all of its patient's tiles are known to be there: bool (n,)."""
+    partly = np.unique(tiles.patient[~tiles.complete])
+    return ~np.isin(tiles.patient, partly)
 
 
 def _require_same_contract(card: ModelCard) -> None:

@@ -10,7 +10,7 @@ from models.errors import DatasetError, ModelError
 from models.evaluate import evaluate
 from models.painted import MeanChannelClassifier, painted_card
 from models.split import PatientRow, Split, write_split
-from tests.models.labelled import make_tiles, write_published
+from tests.models.labelled import make_tiles, write_packed, write_published
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_a_model_of_another_field_of_view_is_refused(tmp_path: Path):
         evaluate(tmp_path / "other.json", folder)
 
 
-@pytest.mark.parametrize(("part", "message"), [("exam", "use train"), ("test", "no patient in")])
+@pytest.mark.parametrize(("part", "message"), [("exam", "use train"), ("test", "no patient of")])
 def test_a_part_that_is_not_there_is_a_clear_error(
     part: str, message: str, tmp_path: Path, model: Path
 ):
@@ -146,3 +146,18 @@ def test_an_empty_folder_is_a_clear_error(tmp_path: Path, model: Path):
 
     with pytest.raises(DatasetError, match="empty"):
         evaluate(model, tmp_path / "empty")
+
+
+def test_complete_slides_and_sampled_patients_are_evaluated_apart(tmp_path: Path, model: Path):
+    data = write_packed(make_tiles(("1", "2", "3"), complete=("2",)), tmp_path / "data")
+    assert evaluate(model, data, complete=True, rounds=10).patients == 1
+    sampled = evaluate(model, data, complete=False, rounds=10)
+    assert (sampled.patients, sampled.complete_patients) == (2, 0)
+    pooled = evaluate(model, data, rounds=10)
+    assert any("1 complete slides give 8 of the 24 tiles" in text for text in pooled.warnings)
+
+
+def test_no_complete_slide_is_a_clear_error(tmp_path: Path, model: Path):
+    data = write_published(make_tiles(), tmp_path / "data")
+    with pytest.raises(DatasetError, match="no complete patient of .*data is there"):
+        evaluate(model, data, complete=True)
