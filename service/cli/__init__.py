@@ -15,7 +15,7 @@ from service.cli.machine import doctor
 from service.cli.networks import evaluate, models_app, train
 from service.cli.slides import info, mask, phantom, tile
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "sentence_from_oserror"]
 
 app = typer.Typer(
     name="wsi",

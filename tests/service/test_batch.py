@@ -14,6 +14,7 @@ import pytest
 
 from service.batch import run_batch
 from service.batch_list import list_slides
+from service.pipeline import run_request
 from service.request import HeatmapRequest
 from tests.service.painted import paint, write_model, write_slide
 
@@ -37,11 +38,12 @@ def write_list(folder: Path) -> Path:
     return table
 
 
-def write_large_slide(folder: Path) -> Path:
-    """128 x 256 tiles: 32 shards of scores."""
+def write_large_slides(folder: Path, *names: str) -> Path:
+    """128 x 256 tiles each: 32 shards of scores."""
     folder.mkdir()
     values = (np.arange(128 * 256) * 89 % 241).astype(np.uint8).reshape(128, 256)
-    write_slide(folder / "large.tiff", [paint(values, 16, 4096, 2048)], 0.5)
+    for name in names:
+        write_slide(folder / name, [paint(values, 16, 4096, 2048)], 0.5)
     return folder
 
 
@@ -71,41 +73,118 @@ def test_every_slide_has_a_row_and_a_failure_stops_nobody(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_killed_batch_goes_on_where_it_was(tmp_path: Path) -> None:
-    slides = write_large_slide(tmp_path / "slides")
+    slides, out = write_large_slides(tmp_path / "slides", "large.tiff"), tmp_path / "out"
     model = write_model(tmp_path / "model", 16, 0.5)
-    command = [sys.executable, "-c", "from service.cli import main; main()"]
-    command += ["batch", str(slides), "-m", model, "--mask", "none", "-o"]
-    process = subprocess.Popen(
-        [*command, str(tmp_path / "out")],
+    process = start_batch(slides, out, model)
+    partial = out / "large.tiff.partial" / "scores.zarr.partial"
+    done = wait_for_shards(process, partial, 3)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    written = {path.parent.name: path.stat().st_mtime_ns for path in shard_files(partial)}
+    assert done <= len(written) <= 32
+    assert start_batch(slides, out, model).wait() == 0
+    after = {
+        path.parent.name: path.stat().st_mtime_ns
+        for path in shard_files(out / "large.tiff" / "scores.zarr")
+    }
+    redone = [name for name, when in written.items() if after[name] != when]
+    assert len(redone) <= 2
+    assert_as_undisturbed(out, slides / "large.tiff", model)
+
+
+@pytest.mark.slow
+def test_slides_whose_worker_is_killed_twice_are_done_by_others(tmp_path: Path) -> None:
+    """Both are suspected of it, and tried again one by one."""
+    slides, out = write_large_slides(tmp_path / "slides", "a.tiff", "b.tiff"), tmp_path / "out"
+    model = write_model(tmp_path / "model", 16, 0.5)
+    process = start_batch(slides, out, model)
+    killed: set[int] = set()
+    for shards in (2, 6):
+        for name in ("a", "b"):
+            wait_for_shards(process, out / f"{name}.tiff.partial" / "scores.zarr.partial", shards)
+        (worker,) = workers_of(process.pid) - killed
+        os.kill(worker, signal.SIGKILL)
+        killed.add(worker)
+    told, complaints = process.communicate()
+    assert (process.returncode, complaints) == (0, ""), told
+    assert "2 slides: 2 done" in told
+    for name in ("a.tiff", "b.tiff"):
+        assert_as_undisturbed(out, slides / name, model)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_batch_leaves_no_process_and_only_partial_results(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    slides, out = write_large_slides(tmp_path / "slides", "large.tiff"), tmp_path / "out"
+    process = start_batch(slides, out, write_model(tmp_path / "model", 16, 0.5))
+    wait_for_shards(process, out / "large.tiff.partial" / "scores.zarr.partial", 1)
+    (worker,) = workers_of(process.pid)
+    process.send_signal(number)
+    told, complaints = process.communicate()
+    assert process.returncode == 128 + number
+    assert (told, len(complaints.splitlines())) == ("", 1)
+    assert sorted(path.name for path in out.iterdir()) == ["large.tiff.partial", "summary.csv"]
+    assert not is_running(worker)
+
+
+@pytest.mark.slow
+def test_cluster_that_is_there_is_used_and_left_alone(tmp_path: Path) -> None:
+    table, out = write_list(tmp_path / "slides"), tmp_path / "out"
+    model = write_model(tmp_path / "model", 16, 0.5)
+    tasks = list_slides(table, out, HeatmapRequest(slide="", model=model))
+    address_file = tmp_path / "scheduler.json"
+    common = ["--scheduler-file", str(address_file)]
+    scheduler = start_dask("scheduler", *common, "--port", "0", "--no-dashboard")
+    worker = start_dask("worker", *common, "--nthreads", "2", "--no-dashboard")
+    try:
+        while not address_file.exists():
+            assert scheduler.poll() is None
+            time.sleep(0.05)
+        address = json.loads(address_file.read_text())["address"]
+        outcome = run_batch(tasks, out, scheduler=address)
+        assert scheduler.poll() is None
+        assert worker.poll() is None
+    finally:
+        for process in (worker, scheduler):
+            process.terminate()
+            process.communicate()
+    statuses = [row.status for row in outcome.rows]
+    assert sorted(statuses) == ["done", "done", "failed", "no-tissue"]
+
+
+def start_batch(slides: Path, out: Path, model: str) -> subprocess.Popen[str]:
+    code = "from service.cli import main; main()"
+    words = ["batch", str(slides), "-m", model, "--mask", "none", "-o", str(out)]
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *words],
         cwd=REPOSITORY,
         start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def start_dask(role: str, *options: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "dask", role, *options],
+        cwd=REPOSITORY,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    partial = tmp_path / "out" / "large.tiff.partial" / "scores.zarr.partial"
-    done = wait_for_shards(process, partial, 3)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    written = {path.parent.name: path.stat().st_mtime_ns for path in shard_files(partial)}
-    assert done <= len(written) <= 32
-    assert (
-        subprocess.run([*command, str(tmp_path / "out")], cwd=REPOSITORY, check=False).returncode
-        == 0
-    )
-    scores = tmp_path / "out" / "large.tiff" / "scores.zarr"
-    after = {path.parent.name: path.stat().st_mtime_ns for path in shard_files(scores)}
-    redone = [name for name, when in written.items() if after[name] != when]
-    assert len(redone) <= 2
-    subprocess.run([*command, str(tmp_path / "undisturbed")], cwd=REPOSITORY, check=True)
-    manifests = [
-        json.loads((tmp_path / name / "large.tiff" / "manifest.json").read_text())
-        for name in ("out", "undisturbed")
-    ]
-    assert manifests[0] == manifests[1]
 
 
-def wait_for_shards(process: subprocess.Popen[bytes], store: Path, count: int) -> int:
-    """Until so many shards are in the journal, or the process ended."""
+def assert_as_undisturbed(out: Path, slide: Path, model: str) -> None:
+    """The manifest is that of a run that nobody killed: the hash of every file is in it."""
+    request = HeatmapRequest(slide=str(slide), model=model, mask="none")
+    expected = run_request(request, out.with_name("undisturbed")).manifest
+    assert json.loads((out / slide.name / "manifest.json").read_text()) == expected
+
+
+def wait_for_shards(process: subprocess.Popen[str], store: Path, count: int) -> int:
+    """Until so many shards are in the journal."""
     while process.poll() is None:
         journal = store / "journal.jsonl"
         lines = len(journal.read_text().split()) // 4 if journal.exists() else 0
@@ -113,6 +192,25 @@ def wait_for_shards(process: subprocess.Popen[bytes], store: Path, count: int) -
             return lines
         time.sleep(0.005)
     raise AssertionError("the batch ended before it could be killed")
+
+
+def workers_of(pid: int) -> set[int]:
+    """Dask's worker processes below a batch."""
+    children = Path(f"/proc/{pid}/task").glob("*/children")
+    found = {int(child) for path in children for child in path.read_text().split()}
+    return {child for child in found if is_running(child) and "spawn_main" in words_of(child)}
+
+
+def words_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
+
+
+def is_running(pid: int) -> bool:
+    """A process that ended, but that nobody has asked for its exit code, is not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
 
 
 def shard_files(store: Path) -> list[Path]:

@@ -93,3 +93,9 @@ def test_dicom_series_of_several_files_is_one_slide(real_data: Path, tmp_path: P
         shutil.copy(real_data / "slides" / name, tmp_path)
     tasks = list_slides(tmp_path, tmp_path / "out", TEMPLATE)
     assert [t.folder.name for t in tasks] == ["bone-jpeg.dcm", "boxes_0.dcm"]
+
+
+def test_secrets_of_an_address_are_no_part_of_its_folder(tmp_path: Path) -> None:
+    table = write_list(tmp_path, "path\nhttps://user:secret@host/x.svs?signature=secret\n")
+    (task,) = list_slides(table, tmp_path / "out", TEMPLATE)
+    assert task.folder == tmp_path / "out" / "host" / "x.svs"

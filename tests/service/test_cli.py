@@ -1,5 +1,6 @@
 """The command line as somebody types it: what is printed, written, and the exit code."""
 
+import errno
 import io
 import json
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.cli import main
+from service.cli import main, sentence_from_oserror
 from tests.service.painted import paint, write_model, write_slide
 
 SLIDES = ["info", "mask", "tile", "heatmap", "export", "batch", "phantom"]
@@ -71,6 +72,13 @@ def test_default_of_the_command_is_the_default_of_the_grid() -> None:
     from wsi.grid import MIN_TISSUE
 
     assert DEFAULT_MIN_TISSUE == MIN_TISSUE
+
+
+def test_windows_of_the_command_are_those_of_the_heatmap() -> None:
+    from service.request import WINDOWS
+    from wsi.heatmap import WINDOWS as KNOWN
+
+    assert set(WINDOWS) == set(KNOWN)
 
 
 def test_info_says_where_the_resolution_is_from(painted: Path) -> None:
@@ -170,11 +178,15 @@ def test_mask_can_be_given_back(painted: Path, model: str, tmp_path: Path) -> No
         (("heatmap", "{slide}", "-m", "{model}", "--stride-px", "0"), "stride 0 px"),
         (("heatmap", "{slide}", "-m", "{model}", "--mask", "no-such-mask"), "no-such-mask"),
         (("heatmap", "{slide}", "-m", "{model}", "-f", "docx"), "docx"),
+        (("heatmap", "{slide}", "-m", "{model}", "--window", "square"), "square"),
+        (("heatmap", "{slide}", "-m", "{model}", "-f", "docx", "--dry-run"), "docx"),
         (("heatmap", "{slide}", "-m", "{model}", "--mpp", "400"), "400"),
         (("tile", "{slide}", "--tile-px", "8"), "tile size 8 px"),
         (("tile", "{slide}", "--tile-px", "64", "--tile-mpp", "0.1"), "0.1"),
         (("export", "nowhere", "-f", "csv"), "nowhere"),
         (("batch", "nowhere"), "nowhere"),
+        (("train", "no-recipe", "--data", "nowhere"), "no-recipe"),
+        (("evaluate", "--data", "nowhere"), "nowhere"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_1(
@@ -188,3 +200,102 @@ def test_bad_input_is_one_sentence_and_exit_code_1(
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_json_is_all_that_stdout_gets(painted: Path, model: str, tmp_path: Path) -> None:
+    small = ("--mask", "none", "-o", tmp_path)
+    tiles = ("--tile-px", 16, "--tile-mpp", 0.5)
+    scored = ("-m", model, *small)
+    result = tmp_path / "painted.tiff"
+    for command in (
+        ("info", painted),
+        ("mask", painted, *small),
+        ("tile", painted, *tiles, *small),
+        ("tile", painted, *tiles, *small, "--dry-run"),
+        ("heatmap", painted, *scored, "--dry-run"),
+        ("export", result),
+        ("models", "list"),
+        ("models", "show", model),
+        ("batch", painted.parent, *scored, "--dry-run"),
+    ):
+        done = wsi(*command, "--json")
+        assert done.returncode == 0, (command, done.stderr)
+        assert done.stderr == "", command
+        json.loads(done.stdout)
+
+
+def test_dry_run_of_a_batch_sums_up_and_names_what_would_fail(
+    painted: Path, model: str, tmp_path: Path
+) -> None:
+    (painted.parent / "broken.svs").write_text("this is no slide")
+    out = tmp_path / "out"
+    command = ("batch", painted.parent, "-o", out, "-m", model, "--mask", "none", "--dry-run")
+    facts = json.loads(wsi(*command, "--json").stdout)
+    broken, sound = facts["slides"]
+    assert "broken.svs" in broken["reason"]
+    assert (sound["tiles"], facts["tiles"], facts["failing"]) == (24, 24, 1)
+    assert "24 tiles of 2 slides" in wsi(*command).stdout
+    assert not out.exists()
+
+
+def test_result_never_takes_the_place_of_the_slide(painted: Path, model: str) -> None:
+    before = painted.read_bytes()
+    done = wsi(
+        "heatmap", painted, "-o", painted.parent, "-m", model, "--mask", "none", "--overwrite"
+    )
+    assert done.returncode == 1
+    assert "no result of this program" in done.stderr
+    assert painted.read_bytes() == before
+    assert not list(painted.parent.glob("*.partial"))
+
+
+def test_folder_of_somebody_elses_files_is_not_replaced(
+    painted: Path, model: str, tmp_path: Path
+) -> None:
+    notes = tmp_path / "out" / "painted.tiff" / "notes.txt"
+    notes.parent.mkdir(parents=True)
+    notes.write_text("mine")
+    done = wsi(
+        "heatmap", painted, "-o", tmp_path / "out", "-m", model, "--mask", "none", "--overwrite"
+    )
+    assert done.returncode == 1
+    assert notes.read_text() == "mine"
+
+
+def test_manifest_is_the_same_in_every_run_and_names_no_place(
+    painted: Path, model: str, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        wsi("heatmap", painted, "-o", tmp_path / name, "-m", model, "--mask", "none")
+    one, two = (tmp_path / name / "painted.tiff" / "manifest.json" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+    assert str(tmp_path) not in one.read_text()
+    run = json.loads((one.parent / "run.json").read_text())
+    assert run["request"]["slide"] == str(painted)
+    assert run["host"]["cores"] >= 1
+
+
+def test_file_that_cannot_be_written_is_one_sentence(
+    painted: Path, model: str, tmp_path: Path
+) -> None:
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, limits[1]))  # as a full disk would
+    try:
+        done = wsi("heatmap", painted, "-o", tmp_path / "out", "-m", model, "--mask", "none")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["painted.tiff.partial"]
+    again = wsi("heatmap", painted, "-o", tmp_path / "out", "-m", model, "--mask", "none")
+    assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.ENOTDIR])
+def test_error_of_the_system_says_the_way_out(number: int) -> None:
+    sentence = sentence_from_oserror(OSError(number, "what the system says", "x.png"))
+    assert sentence.startswith("x.png: ")
+    assert any(way in sentence for way in ("make room", "use another --out"))

@@ -50,6 +50,21 @@ def test_different_result_needs_overwrite(tmp_path: Path) -> None:
     assert (folder.path / "tiles.csv").read_text() == "other"
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_is_no_result_is_never_replaced(tmp_path: Path, overwrite: bool) -> None:
+    folder = ResultFolder(tmp_path / "slide.svs")
+    folder.path.write_text("the slide itself")
+    with pytest.raises(ResultExists, match="no result of this program"):
+        folder.require_free(overwrite=overwrite)
+    assert not folder.holds(WORK)
+
+
+def test_empty_folder_gives_way(tmp_path: Path) -> None:
+    folder = ResultFolder(tmp_path / "slide.svs")
+    folder.path.mkdir()
+    folder.require_free(overwrite=False)
+
+
 def test_equal_work_finds_what_a_stopped_run_left(tmp_path: Path) -> None:
     folder = ResultFolder(tmp_path / "slide.svs")
     with folder.writing(WORK, overwrite=False) as partial:
