@@ -1,5 +1,6 @@
 """Commands about models: models, train, evaluate."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,12 @@ __all__ = ["evaluate", "models_app", "train"]
 models_app = typer.Typer(
     help="The models there are, and weights from elsewhere.", no_args_is_help=True
 )
+
+
+class Patients(StrEnum):
+    ALL = "all"
+    SAMPLED = "sampled"
+    COMPLETE = "complete"
 
 
 @models_app.command("list")
@@ -81,9 +88,12 @@ def train(
     config = read_recipe(recipe)
     with TerminalProgress(quiet=quiet) as progress:
         progress.start("epochs", config.epochs)
+        seen = 0
 
         def report(state: TrainProgress) -> None:
-            progress.advance(1)
+            nonlocal seen
+            progress.advance(state.epoch - seen)  # a resumed run begins where it was
+            seen = state.epoch
             if not as_json:
                 say(str(state))
 
@@ -99,6 +109,9 @@ def evaluate(
     part: Annotated[
         str | None, typer.Option(help="Only patients of this part of the split: test, …")
     ] = None,
+    patients: Annotated[
+        Patients, typer.Option(help="Complete slides and sampled patients belong apart.")
+    ] = Patients.ALL,
     device: Device = "auto",
     batch_size: BatchSize = 128,
     trust_code: TrustCode = False,
@@ -113,6 +126,7 @@ def evaluate(
             model,
             data,
             part=part,
+            complete={Patients.COMPLETE: True, Patients.SAMPLED: False}.get(patients),
             device=device,
             batch_size=batch_size,
             trust_code=trust_code,
