@@ -47,8 +47,8 @@ layers: $(INSTALLED)
 tidy: $(INSTALLED)  ## formats, and mends what the linter can
 	$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
 
-bench: $(INSTALLED)  ## seconds a stage and the floors, for a phantom of 20,000 px
-	$(BIN)/python -m benchmarks.slide --size 20000
+bench: $(INSTALLED)  ## seconds a stage and the floors, for a phantom of 40,000 px
+	$(BIN)/python -m benchmarks.slide --size 40000
 
 clean:  ## removes what was made, .venv too
 	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
