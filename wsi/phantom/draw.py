@@ -62,9 +62,9 @@ def draw_phantom(
     `out` gets the levels of write_pyramid(); truth_path(out) a PNG, 255 where there is cancer,
     with its um a pixel in the text chunk `mpp`. The same arguments give the same bytes. `size_px`
     is the side of level 0, or its Size; `pen` one of INKS; `cancer_fraction` the cancer's share of
-    the tissue, 0 to 0.6;
-    `on_progress(done, all)` counts blocks. Memory is the textures (about 200 MB at 0.25 um/px) and
-    a few blocks, at any size. Raises InvalidOption, ResultExists.
+    the tissue, 0 to 0.6; `on_progress(done, all)` counts blocks. Memory is the textures, the plan
+    and a few blocks: at 0.25 um/px 0.55 GB for 20,000 px a side, 0.62 GB for 90,000.
+    Raises InvalidOption, ResultExists.
     """
     size = size_px if isinstance(size_px, Size) else Size(size_px, size_px)
     _check(size, mpp, pen, cancer_fraction)

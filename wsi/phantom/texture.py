@@ -47,7 +47,7 @@ def draw_texture(name: str, torus: Torus, seed: int) -> Texture:
 
 
 def draw_glass(torus: Torus, seed: int) -> NDArray[np.uint8]:
-    """The empty slide: uint8 (n, n, 3), uneven by less than a grey level, with the camera's noise."""
+    """The empty slide: uint8 (n, n, 3), slightly uneven, with the camera's noise."""
     rng = np.random.default_rng([seed, 4])
     uneven = 0.25 * torus.noise(rng, 170)[..., None] + 0.35
     grain = 0.7 * rng.standard_normal((*uneven.shape[:2], 3), np.float32)
