@@ -1,10 +1,10 @@
 """`make demo`: a slide goes in, a heatmap comes out, and where to look."""
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
+from service.cli import run_guarded
 from service.cli.heatmaps import sentence
 from service.cli.terminal import TerminalProgress, say
 
@@ -13,23 +13,14 @@ __all__ = ["main"]
 PHANTOM_PX = 16_000
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> None:
     """Draws the phantom where no slide is named, runs the main job, prints pictures and times."""
-    from models.errors import ModelError
-    from service.errors import ServiceError
-    from wsi.errors import WsiError
-
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("demo"))
     parser.add_argument("--slide", help="a slide of your own; default: a phantom that is drawn")
     parser.add_argument("--mpp", type=float, help="um/px, where the slide does not state it")
     options = parser.parse_args(arguments)
-    try:
-        demonstrate(options.out, options.slide, options.mpp)
-    except (WsiError, ModelError, ServiceError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    return 0
+    run_guarded(lambda: demonstrate(options.out, options.slide, options.mpp))
 
 
 def demonstrate(out: Path, slide: str | None = None, mpp: float | None = None) -> None:
@@ -71,4 +62,4 @@ def draw_once(out: Path, seconds: dict[str, float]) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -15,7 +15,7 @@ from service.cli.machine import doctor
 from service.cli.networks import evaluate, models_app, train
 from service.cli.slides import info, mask, phantom, tile
 
-__all__ = ["app", "main", "sentence_from_oserror"]
+__all__ = ["app", "main", "run_guarded", "sentence_from_oserror"]
 
 app = typer.Typer(
     name="wsi",
@@ -43,6 +43,8 @@ def _common(
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 
+GOES_ON = "stopped; the same command goes on where this one was"
+
 STOPPED = {130: signal.SIGINT, 128 + signal.SIGTERM: signal.SIGTERM}
 """Exit codes of a command that was told to stop, as shells have them."""
 
@@ -57,20 +59,27 @@ EXPLAINED = {
 
 
 def main() -> None:
-    """Runs the command; an error that was foreseen is one sentence and exit code 1."""
+    """Runs the command that was typed."""
+    run_guarded(app)
+
+
+def run_guarded(work: Callable[[], object]) -> None:
+    """An error that was foreseen is one sentence on stderr and exit code 1; Ctrl-C is 130."""
     from models.errors import ModelError
     from service.errors import ServiceError
     from wsi.errors import WsiError
 
     try:
         with _terminable():
-            app()
+            work()
     except (WsiError, ModelError, ServiceError) as error:
         _leave(f"error: {error}", 1)
     except SystemExit as left:  # typer has made one of Ctrl-C
         if left.code not in STOPPED:
             raise
-        _leave("stopped; the same command goes on where this one was", int(str(left.code)))
+        _leave(GOES_ON, int(str(left.code)))
+    except KeyboardInterrupt:
+        _leave(GOES_ON, 130)
     except OSError as error:  # a full disk, a folder that may not be written
         _leave(f"error: {sentence_from_oserror(error)}", 1)
 

@@ -184,21 +184,11 @@ def batch(
     from service.outputs import require_outputs
 
     template = HeatmapRequest(
-        slide="",
-        model=model,
-        mpp=mpp,
-        reader=reader,
-        stride_px=stride_px,
-        window=window,
-        mask=mask,
-        min_tissue=min_tissue,
-        upsample=upsample,
-        icc=icc,
-        formats=with_defaults(formats),
-        batch_size=batch_size,
-        device=device,
+        slide="", model=model, mpp=mpp, reader=reader, stride_px=stride_px, window=window,
+        mask=mask, min_tissue=min_tissue, upsample=upsample, icc=icc,
+        formats=with_defaults(formats), batch_size=batch_size, device=device,
         trust_code=trust_code,
-    )
+    )  # fmt: skip
     require_outputs(template.formats)
     tasks = list_slides(slides, out, template)
     if dry_run:
@@ -208,17 +198,10 @@ def batch(
         return
     with TerminalProgress(quiet=quiet) as progress:
         outcome = run_batch(
-            tasks,
-            out,
-            scheduler=scheduler,
-            workers=workers,
-            overwrite=overwrite,
-            progress=progress,
-        )
-    if as_json:
-        print_json(outcome.to_json())
-    else:
-        say(outcome.to_text())
+            tasks, out,
+            scheduler=scheduler, workers=workers, overwrite=overwrite, progress=progress,
+        )  # fmt: skip
+    print_json(outcome.to_json()) if as_json else say(outcome.to_text())
     if outcome.failed:
         raise typer.Exit(1)
 

@@ -44,17 +44,27 @@ class TerminalProgress:
         trace: TracebackType | None,
     ) -> None:
         if self._bars:
+            if error is None:
+                self._end_stage()
             self._bars.stop()
 
     def start(self, stage: str, total: int) -> None:
         if self._bars:
+            self._end_stage()
             self._task = self._bars.add_task(stage, total=total or None, rate="")
 
     def advance(self, done: int) -> None:
         if self._bars and self._task is not None:
             self._bars.advance(self._task, done)
             speed = self._bars.tasks[self._task].speed
-            self._bars.update(self._task, rate=f"{speed:,.0f}/s" if speed else "")
+            self._bars.update(
+                self._task, rate=f"{speed:,.{0 if speed > 9 else 2}f}/s" if speed else ""
+            )
+
+    def _end_stage(self) -> None:
+        """A stage whose work was not counted is done when the next one begins."""
+        if self._task is not None and self._bars.tasks[self._task].total is None:
+            self._bars.update(self._task, total=1, completed=1)
 
     def should_stop(self) -> bool:
         return False
