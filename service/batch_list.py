@@ -17,6 +17,9 @@ SCANS = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vm
 SUFFIXES = frozenset((*SCANS, ".dcm", ".czi", *PICTURES))
 """Of files that a folder is searched for; a list may name any file."""
 
+OWN_PICTURES = (".truth.png", ".mask.png", ".mask-picture.png")
+"""What `wsi phantom` and `wsi mask` write: of a slide, and none itself."""
+
 COLUMNS = ("path", "mpp", "mask")
 
 
@@ -59,7 +62,7 @@ def _find(folder: Path, out: Path) -> Iterator[Path]:
             if not name.startswith(".") and not _is_other(parent, name, out)
         )
         for path in sorted(Path(parent, name) for name in names if not name.startswith(".")):
-            if path.suffix.lower() not in SUFFIXES:
+            if path.suffix.lower() not in SUFFIXES or path.name.endswith(OWN_PICTURES):
                 continue
             if path.suffix.lower() == ".dcm":
                 key = (path.parent, _series_uid(path))

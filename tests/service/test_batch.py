@@ -12,11 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.batch import run_batch
+from service.batch import run_batch, run_task
 from service.batch_list import list_slides
+from service.cluster import connect
 from service.pipeline import run_request
 from service.request import HeatmapRequest
 from tests.service.painted import paint, write_model, write_slide
+from wsi.errors import StoreIncomplete
+from wsi.store.journal import FolderLock
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Dask's own event loop and ports
 
@@ -130,6 +133,24 @@ def test_stopped_batch_leaves_no_process_and_only_partial_results(
 
 
 @pytest.mark.slow
+def test_slide_that_nobody_waits_for_is_left_where_it_is(tmp_path: Path) -> None:
+    slides = write_large_slides(tmp_path / "slides", "large.tiff")
+    template = HeatmapRequest(slide="", model=write_model(tmp_path / "model", 16, 0.5), mask="none")
+    (task,) = list_slides(slides, tmp_path / "out", template)
+    partial = tmp_path / "out" / "large.tiff.partial"
+    with connect() as client:
+        future = client.submit(run_task, task, False)
+        while not (partial / "scores.zarr.partial" / "journal.jsonl").exists():
+            assert not future.done()
+            time.sleep(0.005)
+        future.cancel()
+        while is_locked(partial):
+            time.sleep(0.005)
+    assert partial.is_dir()
+    assert not task.folder.exists()
+
+
+@pytest.mark.slow
 def test_cluster_that_is_there_is_used_and_left_alone(tmp_path: Path) -> None:
     table, out = write_list(tmp_path / "slides"), tmp_path / "out"
     model = write_model(tmp_path / "model", 16, 0.5)
@@ -152,6 +173,16 @@ def test_cluster_that_is_there_is_used_and_left_alone(tmp_path: Path) -> None:
             process.communicate()
     statuses = [row.status for row in outcome.rows]
     assert sorted(statuses) == ["done", "done", "failed", "no-tissue"]
+
+
+def is_locked(folder: Path) -> bool:
+    if not folder.exists():
+        return False
+    try:
+        FolderLock(folder).close()
+    except StoreIncomplete:
+        return True
+    return False
 
 
 def start_batch(slides: Path, out: Path, model: str) -> subprocess.Popen[str]:

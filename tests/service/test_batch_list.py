@@ -40,6 +40,13 @@ def test_results_inside_the_folder_are_not_slides(tmp_path: Path) -> None:
     assert len(list_slides(tmp_path, tmp_path / "out", TEMPLATE)) == 1
 
 
+def test_truth_and_masks_beside_a_slide_are_none(tmp_path: Path) -> None:
+    names = ("one.tiff", "one.truth.png", "one.tiff.mask.png", "one.tiff.mask-picture.png")
+    touch(*(tmp_path / name for name in names))
+    (task,) = list_slides(tmp_path, tmp_path / "out", TEMPLATE)
+    assert task.request.slide.endswith("one.tiff")
+
+
 def test_data_folder_of_an_mrxs_slide_is_part_of_it(tmp_path: Path) -> None:
     touch(tmp_path / "slide.mrxs", tmp_path / "slide" / "label.png")
     (task,) = list_slides(tmp_path, tmp_path / "out", TEMPLATE)
