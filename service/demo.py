@@ -34,7 +34,7 @@ def demonstrate(out: Path, slide: str | None = None, mpp: float | None = None) -
         started = time.perf_counter()
         result = run_request(
             HeatmapRequest(slide=slide, mpp=mpp, device="cpu"),
-            out,
+            out / "heatmaps",  # not beside the slide: the result has its name
             overwrite=True,
             progress=progress,
         )
