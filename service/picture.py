@@ -13,14 +13,20 @@ __all__ = ["PICTURE_PX", "read_picture", "write_png"]
 
 PICTURE_PX = 2000  # longer side, about
 
+NEAR_PX = (1200, 3200)
+"""A level of the slide with a longer side in this range is shown as it is: shrinking the next finer
+one to 2,000 px would decode up to 16 times the pixels, and take seconds."""
+
 
 def read_picture(slide: Slide, at_hand: Overview | None = None) -> Overview:
     """The slide about 2,000 px large; `at_hand` (say, the mask's overview) where that will do."""
-    if at_hand is not None and max(at_hand.rgb.shape) >= PICTURE_PX / 2:
+    if at_hand is not None and max(at_hand.rgb.shape) >= NEAR_PX[0]:
         return at_hand
     mpp = require_mpp(slide.info)
     longest_um = max(slide.info.size.width * mpp.x, slide.info.size.height * mpp.y)
-    return read_overview(slide, longest_um / PICTURE_PX)
+    sides = [max(level.size) for level in slide.info.levels]
+    near = [side for side in sides if NEAR_PX[0] <= side <= NEAR_PX[1]]
+    return read_overview(slide, longest_um / min(near, default=PICTURE_PX))
 
 
 def write_png(pixels: NDArray[np.uint8], path: Path) -> None:
