@@ -159,5 +159,5 @@ def test_complete_slides_and_sampled_patients_are_evaluated_apart(tmp_path: Path
 
 def test_no_complete_slide_is_a_clear_error(tmp_path: Path, model: Path):
     data = write_published(make_tiles(), tmp_path / "data")
-    with pytest.raises(DatasetError, match="no complete patient of .*data is there"):
+    with pytest.raises(DatasetError, match=r"no complete patient of .*data is there"):
         evaluate(model, data, complete=True)
