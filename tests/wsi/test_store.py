@@ -133,6 +133,17 @@ def test_a_store_that_was_stopped_is_byte_for_byte_that_of_an_undisturbed_run(tm
     assert files(tmp_path / "stopped.zarr") == files(tmp_path / "straight.zarr")
 
 
+def test_a_file_that_a_kill_left_half_written_is_not_in_the_finished_store(tmp_path: Path):
+    write_scores(tmp_path / "undisturbed")
+    with create(tmp_path / "stopped") as writer:
+        fill(writer, make_scores(), stop=SHARD)
+    shards = partial(tmp_path / "stopped") / "prob" / "c" / "1"
+    shards.mkdir()
+    (shards / "0.5ab9.partial").write_bytes(b"half")  # as zarr's local store names them
+    write_scores(tmp_path / "stopped")
+    assert files(tmp_path / "stopped") == files(tmp_path / "undisturbed")
+
+
 @pytest.mark.parametrize("shard", [1, COUNT // SHARD])
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
 def test_a_damaged_shard_is_noticed_and_only_it_is_made_again(

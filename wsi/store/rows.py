@@ -16,6 +16,7 @@ from wsi import __version__
 from wsi.errors import StoreIncomplete, StoreMismatch
 from wsi.store.folder import (
     ATTRIBUTES,
+    PARTIAL,
     SCHEMA_VERSION,
     create_group,
     flush_file,
@@ -299,6 +300,14 @@ def _header(
 
 def _sha256(xy0: NDArray[np.int64]) -> str:
     return hashlib.sha256(xy0.astype("<i8").tobytes()).hexdigest()
+
+
+def _remove_half_written(folder: Path) -> None:
+    """What a kill left of files that were being written; zarr gives each another name, so nothing
+    would ever take its place."""
+    for stray in folder.rglob("*" + PARTIAL):
+        if stray.is_file():
+            stray.unlink()
 
 
 def _readable_group(folder: Path) -> "zarr.Group | None":
