@@ -98,6 +98,7 @@ class RowWriter:
         self._buffer: list[NDArray[Any]] = []
         self._start, self._buffered = 0, 0  # row of the buffer's first, rows in it
         try:
+            _remove_half_written(self._partial)
             resumed = self._resumed(restart)
             self._array = self._begun() if resumed is None else resumed
             self._done = self._sound_shards()
