@@ -63,7 +63,12 @@ class BatchOutcome:
 
     def to_text(self) -> str:
         counts = Counter(row.status for row in self.rows)
-        lines = [f"failed: {row.slide}: {row.reason}" for row in self.failed]
+        lines = [
+            f"failed: {row.reason}"
+            if row.slide in row.reason
+            else f"failed: {row.slide}: {row.reason}"
+            for row in self.failed
+        ]
         total = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
         return "\n".join([*lines, f"{len(self.rows)} slides: {total}; see {self.summary}"])
 

@@ -33,9 +33,20 @@ for command in COMMANDS:
 app.add_typer(models_app, name="models")
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from wsi import __version__
+
+        typer.echo(f"wsi {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _common(
     verbose: bool = typer.Option(False, "--verbose", "-v", help="Log what is done, to stderr."),
+    version: bool = typer.Option(
+        False, "--version", is_eager=True, callback=_print_version, help="Print the version."
+    ),
 ) -> None:
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")

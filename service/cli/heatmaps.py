@@ -257,5 +257,5 @@ def sentence(result: "HeatmapResult") -> str:
     return (
         f"{result.folder}{kept}: {manifest['tiles']} tiles, "
         f"{summary['positive_tissue_mm2']:.2f} of {summary['scored_tissue_mm2']:.2f} mm2 tissue "
-        f"at or above {summary['threshold']:.2f}"
+        f"at or above {summary['threshold']:g}"
     )

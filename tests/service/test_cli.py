@@ -57,6 +57,12 @@ def test_help_names_every_command() -> None:
     assert all(command in shown for command in COMMANDS)
 
 
+def test_version_is_that_of_the_package() -> None:
+    from wsi import __version__
+
+    assert wsi("--version").stdout == f"wsi {__version__}\n"
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys, service.cli\n"
