@@ -1,6 +1,27 @@
-"""What can go wrong above slides and models."""
+"""What can go wrong above slides and models. `service.problems` says how HTTP answers each."""
 
-__all__ = ["InvalidRequest", "ServiceError", "Stopped"]
+__all__ = [
+    "ArchiveUnsafe",
+    "ChecksumMismatch",
+    "Conflict",
+    "DecoderCrashed",
+    "DecoderTimeout",
+    "IdempotencyMismatch",
+    "InvalidRequest",
+    "JobTimeout",
+    "NoSpace",
+    "NotAllowed",
+    "NotAuthenticated",
+    "NotFound",
+    "QueueFull",
+    "QuotaExceeded",
+    "ResultExpired",
+    "ServiceError",
+    "Stopped",
+    "TooLarge",
+    "TooManyRequests",
+    "UnsupportedMedia",
+]
 
 
 class ServiceError(Exception):
@@ -13,3 +34,71 @@ class InvalidRequest(ServiceError):
 
 class Stopped(ServiceError):
     """Somebody cancelled; what was done is kept for the next run."""
+
+
+class NotFound(ServiceError):
+    """No such thing, or another tenant's: the two read the same."""
+
+
+class Conflict(ServiceError):
+    """The thing is not in a state that allows it."""
+
+
+class ResultExpired(ServiceError):
+    """The result was there, and its time of keeping is over."""
+
+
+class IdempotencyMismatch(Conflict):
+    """The same Idempotency-Key came with another request."""
+
+
+class NotAuthenticated(ServiceError):
+    """No key or token, or one that is wrong, revoked or expired."""
+
+
+class NotAllowed(ServiceError):
+    """A key or token that may not do this."""
+
+
+class TooManyRequests(ServiceError):
+    """More requests than one tenant may send in a while."""
+
+
+class QueueFull(TooManyRequests):
+    """More jobs wait than the operator allows."""
+
+
+class QuotaExceeded(ServiceError):
+    """A tenant's share of the disk is used up."""
+
+
+class NoSpace(ServiceError):
+    """The disk has less room than the work needs."""
+
+
+class TooLarge(ServiceError):
+    """A body over the limit."""
+
+
+class UnsupportedMedia(ServiceError):
+    """A body of a type that holds no slide."""
+
+
+class ArchiveUnsafe(ServiceError):
+    """A zip file with names, links or sizes that no honest slide has."""
+
+
+class ChecksumMismatch(ServiceError):
+    """The bytes that came are not those that the client's digest names."""
+
+
+class DecoderCrashed(ServiceError):
+    """The reader process died over a slide; decoding it again would end the same way."""
+
+
+class DecoderTimeout(ServiceError):
+    """The reader process did not answer in time, and was ended."""
+
+
+class JobTimeout(ServiceError):
+    """A job ran longer than the operator allows."""

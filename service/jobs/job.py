@@ -1,0 +1,90 @@
+"""What a job is: one heatmap that somebody asked for, and where it stands."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+__all__ = ["MAX_ATTEMPTS", "Job", "JobState", "NewJob", "NewResult", "Submitted", "Verdict"]
+
+MAX_ATTEMPTS = 3
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+
+class Verdict(StrEnum):
+    """What a queue answers to a heartbeat."""
+
+    GO_ON = "go-on"
+    CANCEL = "cancel"  # somebody asked to stop
+    LOST = "lost"  # another worker has it now: throw the work away
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """What somebody asks for, before the queue has taken it."""
+
+    tenant: str
+    slide_id: str
+    work_key: str  # sha256 of slide, model, parameters, code: equal work is done once for a tenant
+    request: Mapping[str, Any]  # JSON: the fields of HeatmapRequest less the slide's path
+    priority: int = 0  # the larger goes first; of equal ones the older
+    batch_id: str | None = None
+    idempotency_key: str | None = None  # of the client; unique within a tenant
+
+
+@dataclass(frozen=True)
+class Job:
+    """A row of the queue, as it was when it was read. Times are Unix seconds, UTC."""
+
+    id: str
+    tenant: str
+    slide_id: str
+    work_key: str
+    request: Mapping[str, Any]
+    priority: int
+    batch_id: str | None
+    result_id: str  # reserved when the job was submitted; there is a result once it has succeeded
+    cached: bool  # equal work had been done before
+    state: JobState
+    stage: str | None  # of the pipeline, while it runs
+    done: int  # units of the stage
+    total: int  # 0 where unknown
+    attempt: int  # tries that began, less those that were handed back
+    fence: int  # raised by each claim; what comes with an older one changes nothing
+    worker: str | None
+    lease_until: float | None  # after this another worker may have it
+    not_before: float  # when it may be claimed
+    cancel_requested: bool
+    error: Mapping[str, Any] | None  # a problem: type, title, status, detail
+    created_at: float
+    started_at: float | None  # of the last attempt
+    finished_at: float | None
+    updated_at: float
+
+
+@dataclass(frozen=True)
+class Submitted:
+    job: Job
+    created: bool  # False: this client's earlier job, or equal work that is under way
+
+
+@dataclass(frozen=True)
+class NewResult:
+    """What a worker publishes together with its job's success."""
+
+    id: str
+    slide_id: str
+    work_key: str
+    size_bytes: int
+    manifest_sha256: str
