@@ -35,10 +35,15 @@ from wsi.tiler import TilePlan, plan_tiles, read_tiles
 __all__ = [
     "HeatmapResult",
     "Prepared",
+    "SlideOpener",
     "make_heatmap",
     "prepare",
     "run_request",
 ]
+
+
+SlideOpener = Callable[..., Slide]
+"""Opens slides with the arguments of wsi.readers.open_slide()."""
 
 
 @dataclass(frozen=True)
@@ -100,16 +105,18 @@ def make_heatmap(
     *,
     overwrite: bool = False,
     progress: Progress | None = None,
+    opener: SlideOpener = open_slide,
 ) -> HeatmapResult:
     """Scores one slide into `folder`, or keeps the equal result that is there.
 
-    `classifier` is called when the first tile is about to be scored. A run that was stopped goes on
-    where it was. Raises WsiError, ModelError, ServiceError.
+    `classifier` is called when the first tile is about to be scored. `opener` is called as
+    open_slide() is; one that opens slides in a process of its own goes here. A run that was stopped
+    goes on where it was. Raises WsiError, ModelError, ServiceError.
     """
     require_outputs(request.formats)
     clock = StageClock(progress or Silent())
     result = ResultFolder(folder)
-    with open_slide(request.slide, request.mpp, request.reader, apply_icc=request.icc) as slide:
+    with opener(request.slide, request.mpp, request.reader, apply_icc=request.icc) as slide:
         require_mpp(slide.info)
         with clock.stage("hash"):
             work = describe_work(request, slide.info, card)
@@ -126,9 +133,10 @@ def make_heatmap(
                 source = _assemble(request, slide, prepared, prob, card, work)
             with clock.stage("export", len(request.formats)):
                 _export(source, partial, request.formats, clock.progress)
-            manifest = manifest_of(work, source, partial)
-            run = describe_run(request, clock.seconds, device)
-            result.publish(manifest, run)
+            with clock.stage("publish"):
+                manifest = manifest_of(work, source, partial)
+                run = describe_run(request, clock.seconds, device)
+                result.publish(manifest, run)
     return HeatmapResult(folder, manifest, run, kept=False)
 
 
