@@ -14,6 +14,7 @@ from wsi.geometry import Box, Mpp, Size, downsample_from_sizes, round_half_up
 from wsi.readers.base import DEFAULT_TILE, BaseSlide
 from wsi.readers.gate import Source
 from wsi.readers.limits import check_level_count, check_slide_size
+from wsi.readers.properties import read_bounds, read_number, read_power
 from wsi.readers.resolution import Stated, resolve, stated_by_tiff
 from wsi.readers.tiffgate import RESAVE, orientation_warnings
 from wsi.readers.tifflevels import TiffLevels
@@ -160,7 +161,7 @@ def _read_info(handle: openslide.OpenSlide, source: Source, mpp: Mpp | None) -> 
     size0 = Size(*handle.dimensions)
     check_slide_size(size0, source.path)
     check_level_count(handle.level_count, source.path)
-    power = _number(properties, "openslide.objective-power")
+    power = read_power(properties, "openslide.objective-power")
     resolution = resolve(_stated(properties, source), mpp, power)
     return SlideInfo(
         path=source.path,
@@ -174,7 +175,7 @@ def _read_info(handle: openslide.OpenSlide, source: Source, mpp: Mpp | None) -> 
         mpp=resolution.mpp,
         mpp_source=resolution.source,
         objective_power=power,
-        bounds=_bounds(properties, size0),
+        bounds=read_bounds(properties, "openslide.bounds", size0),
         background=_background(properties),
         icc_profile=_icc_profile(handle),
         warnings=resolution.warnings + orientation_warnings(source.tiff),
@@ -192,7 +193,7 @@ def _icc_profile(handle: openslide.OpenSlide) -> bytes | None:
 def _stated(properties: Mapping[str, str], source: Source) -> list[Stated]:
     """OpenSlide's own value first, unless it only repeats the tags of a plain TIFF."""
     from_tiff = stated_by_tiff(source.tiff.main, source.path) if source.tiff else []
-    x, y = (_number(properties, f"openslide.mpp-{axis}") for axis in "xy")
+    x, y = (read_number(properties, f"openslide.mpp-{axis}") for axis in "xy")
     if x is None or y is None or properties.get("openslide.vendor") == "generic-tiff":
         return from_tiff
     return [Stated("openslide.mpp-x", Mpp(x, y)), *from_tiff]
@@ -200,20 +201,10 @@ def _stated(properties: Mapping[str, str], source: Source) -> list[Stated]:
 
 def _tile(properties: Mapping[str, str], level: int) -> Size:
     width, height = (
-        _number(properties, f"openslide.level[{level}].tile-{side}") for side in ("width", "height")
+        read_number(properties, f"openslide.level[{level}].tile-{side}")
+        for side in ("width", "height")
     )
     return Size(int(width), int(height)) if width and height else DEFAULT_TILE
-
-
-def _bounds(properties: Mapping[str, str], size0: Size) -> Box | None:
-    sides = [
-        _number(properties, f"openslide.bounds-{side}") for side in ("x", "y", "width", "height")
-    ]
-    known = [int(side) for side in sides if side is not None]
-    if len(known) < 4:
-        return None
-    bounds = Box(*known).intersection(Box(0, 0, *size0))
-    return None if bounds.is_empty else bounds
 
 
 def _background(properties: Mapping[str, str]) -> RGB:
@@ -223,13 +214,6 @@ def _background(properties: Mapping[str, str]) -> RGB:
     except ValueError:
         return WHITE
     return red, green, blue
-
-
-def _number(properties: Mapping[str, str], name: str) -> float | None:
-    try:
-        return float(properties[name])
-    except (KeyError, ValueError):
-        return None
 
 
 def _open_error(source: Source, error: openslide.OpenSlideError) -> WsiError:

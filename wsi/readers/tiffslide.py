@@ -1,15 +1,15 @@
 """TIFF slides by tiffslide and tifffile: local ones, and remote ones over https:// and s3://."""
 
-import math
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsi.errors import SlideNotFound, UnsupportedSlide, WsiError
-from wsi.geometry import Box, Mpp, Size, downsample_from_sizes
+from wsi.geometry import Box, Mpp, downsample_from_sizes
 from wsi.readers.base import BaseSlide
 from wsi.readers.gate import Source, is_remote
+from wsi.readers.properties import read_bounds, read_number, read_power
 from wsi.readers.resolution import Stated, resolve, stated_by_tiff
 from wsi.readers.tiffgate import check_tiff, orientation_warnings
 from wsi.readers.tifflevels import TiffLevels
@@ -58,7 +58,7 @@ def open_tiffslide(source: Source, mpp: Mpp | None = None) -> TiffSlideSlide:
 
 def _read_info(levels: TiffLevels, source: Source, mpp: Mpp | None) -> SlideInfo:
     properties = levels.handle.properties
-    power = _number(properties.get("tiffslide.objective-power"))
+    power = read_power(properties, "tiffslide.objective-power")
     resolution = resolve(_stated(levels, source), mpp, power)
     size0 = levels.sizes[0]
     kept = {
@@ -78,7 +78,7 @@ def _read_info(levels: TiffLevels, source: Source, mpp: Mpp | None) -> SlideInfo
         mpp=resolution.mpp,
         mpp_source=resolution.source,
         objective_power=power,
-        bounds=_bounds(properties, size0),
+        bounds=read_bounds(properties, "tiffslide.bounds", size0),
         icc_profile=levels.header.main.icc_profile,
         warnings=resolution.warnings + orientation_warnings(levels.header),
         properties=kept,
@@ -90,29 +90,10 @@ def _stated(levels: TiffLevels, source: Source) -> list[Stated]:
     """The vendor's own value first; tiffslide's others only repeat the tags."""
     properties = levels.handle.properties
     from_tiff = stated_by_tiff(levels.header.main, source.path)
-    x, y = (_number(properties.get(f"tiffslide.mpp-{axis}")) for axis in "xy")
+    x, y = (read_number(properties, f"tiffslide.mpp-{axis}") for axis in "xy")
     if x is None or y is None or properties.get("tiffslide.vendor") in (None, "hamamatsu"):
         return from_tiff
     return [Stated("tiffslide.mpp-x", Mpp(x, y)), *from_tiff]
-
-
-def _bounds(properties: dict[str, Any], size0: Size) -> Box | None:
-    sides = [
-        _number(properties.get(f"tiffslide.bounds-{n}")) for n in ("x", "y", "width", "height")
-    ]
-    known = [int(side) for side in sides if side is not None]
-    if len(known) < 4:
-        return None
-    bounds = Box(*known).intersection(Box(0, 0, *size0))
-    return None if bounds.is_empty else bounds
-
-
-def _number(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _open_stream(source: Source) -> tuple[BinaryIO | None, TiffHeader]:

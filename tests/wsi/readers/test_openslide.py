@@ -11,7 +11,7 @@ from tests.wsi.readers.tiffs import make_pixels, write_pyramid, write_tiff
 from wsi.errors import CorruptSlide
 from wsi.geometry import Box
 from wsi.readers import open_slide
-from wsi.readers.openslide import _background, _bounds, _rgb_over
+from wsi.readers.openslide import _background, _rgb_over
 
 
 def test_pixels_of_a_level_with_a_cut_last_pixel_are_not_interpolated(tmp_path: Path):
@@ -81,17 +81,8 @@ def test_alpha_is_laid_over_the_background_to_the_nearest_level():
         assert rgb[0, :, 2].tolist() == expected
 
 
-def test_bounds_and_background_come_from_openslides_properties():
-    properties = {
-        "openslide.bounds-x": "10",
-        "openslide.bounds-y": "20",
-        "openslide.bounds-width": "500",
-        "openslide.bounds-height": "60",
-        "openslide.background-color": "FFFCF0",
-    }
-    assert _bounds(properties, (400, 300)) == (10, 20, 390, 60)  # cut at the slide's edge
-    assert _background(properties) == (255, 252, 240)
-    assert _bounds({}, (400, 300)) is None
+def test_background_comes_from_openslides_properties():
+    assert _background({"openslide.background-color": "FFFCF0"}) == (255, 252, 240)
     assert _background({}) == (255, 255, 255)
 
 
