@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi.geometry import Box, Mpp, Scale, Size, best_level, outer_box, round_half_up
-from wsi.resample import area_average, area_weights
+from wsi.resample import average_box
 from wsi.slide import Slide, SlideInfo, require_mpp
 
-__all__ = ["Overview", "overview_size", "pick_level", "read_overview"]
+__all__ = ["Overview", "overview_size", "pick_level", "read_block", "read_overview"]
 
 BLOCK_PX = 2048
 """Side of what is read at once: 12 MB, and 50 MB as float32, whatever the slide's size. Whole file
@@ -43,7 +43,7 @@ def read_overview(slide: Slide, mpp: float) -> Overview:
     rgb = np.empty((size.height, size.width, 3), np.uint8)
     level = pick_level(slide.info, slide_mpp, mpp)
     for box in _blocks(size, _steps(slide, level, px0)):
-        rgb[box.y : box.bottom, box.x : box.right] = _read_block(slide, level, px0, box)
+        rgb[box.y : box.bottom, box.x : box.right] = read_block(slide, level, px0, box)
     return Overview(rgb, mpp, px0)
 
 
@@ -75,15 +75,18 @@ def _blocks(size: Size, step: Scale) -> Iterator[Box]:
             yield Box(x, y, width, height).intersection(Box(0, 0, *size))
 
 
-def _read_block(slide: Slide, level: int, px0: Scale, block: Box) -> NDArray[np.uint8]:
+def read_block(slide: Slide, level: int, px0: Scale, block: Box) -> NDArray[np.uint8]:
+    """A box of a picture with px of `px0` level-0 px, by area average of a level: uint8
+    (height, width, 3). What lies beyond the slide is not averaged in; a px wholly beyond it repeats
+    the nearest.
+    """
     step, size = _steps(slide, level, px0), slide.info.levels[level].size
     left, right = block.x * step.x, block.right * step.x
     top, bottom = block.y * step.y, block.bottom * step.y
     box = _nearest_inside(outer_box(left, top, right, bottom), size)
     pixels = slide.read_level(level, box)
-    rows = area_weights(top - box.y, bottom - box.y, box.height, block.height)
-    columns = area_weights(left - box.x, right - box.x, box.width, block.width)
-    return area_average(pixels, rows, columns)
+    edges = left - box.x, top - box.y, right - box.x, bottom - box.y
+    return average_box(pixels, *edges, (block.height, block.width))
 
 
 def _nearest_inside(box: Box, size: Size) -> Box:

@@ -23,7 +23,14 @@ from wsi.store.folder import (
 if TYPE_CHECKING:
     import zarr
 
-__all__ = ["NGFF_VERSIONS", "StoredHeatmap", "read_heatmap", "write_heatmap"]
+__all__ = [
+    "NGFF_VERSIONS",
+    "OpenHeatmap",
+    "StoredHeatmap",
+    "open_heatmap",
+    "read_heatmap",
+    "write_heatmap",
+]
 
 NGFF_VERSIONS = ("0.5", "0.4")
 
@@ -43,6 +50,15 @@ class StoredHeatmap:
     origin_um: Scale
     attributes: dict[str, Any]
     ngff: str
+
+
+@dataclass(frozen=True)
+class OpenHeatmap:
+    """What open_heatmap() gives."""
+
+    levels: "tuple[zarr.Array[Any], ...]"  # to be read piece by piece
+    classes: tuple[str, ...]
+    attributes: dict[str, Any]
 
 
 def write_heatmap(
@@ -103,6 +119,15 @@ def read_heatmap(path: Path) -> StoredHeatmap:
         attributes=own["attributes"],
         ngff=own["ngff"],
     )
+
+
+def open_heatmap(path: Path) -> "OpenHeatmap":
+    """As read_heatmap(), the levels left on disk. Raises StoreIncomplete, StoreMismatch."""
+    group = open_group(path, "heatmap")
+    own = read_attributes(group)
+    arrays: dict[str, Any] = dict(group.arrays())
+    levels = tuple(arrays[name] for name in sorted(arrays, key=int))
+    return OpenHeatmap(levels, tuple(own["classes"]), own["attributes"])
 
 
 def _check(
