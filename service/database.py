@@ -18,7 +18,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-__all__ = ["api_keys", "batches", "jobs", "metadata", "results", "slides", "workers"]
+__all__ = ["api_keys", "batch_jobs", "batches", "jobs", "metadata", "results", "slides", "workers"]
 
 metadata = MetaData(
     naming_convention={
@@ -105,8 +105,20 @@ batches = Table(
     Column("id", String(30), primary_key=True),
     Column("tenant", String(200), nullable=False),
     Column("idempotency_key", String(200)),
+    Column("request_sha256", String(64), nullable=False),  # the same key with another: a mismatch
     Column("created_at", Float, nullable=False),
     UniqueConstraint("tenant", "idempotency_key"),
+)
+
+# Which jobs stand for a batch: equal work that was under way already is a job of an earlier batch.
+batch_jobs = Table(
+    "batch_jobs",
+    metadata,
+    Column("batch_id", String(30), primary_key=True),
+    Column("number", Integer, primary_key=True),  # 0-based, in the order of the request
+    Column("slide_id", String(30), nullable=False),
+    Column("job_id", String(30), nullable=False),
+    Index(None, "job_id"),
 )
 
 api_keys = Table(

@@ -5,7 +5,7 @@ inheriting `QueueContract` of the tests.
 """
 
 from service.jobs.job import Job, JobState, NewJob, NewResult, Submitted, Verdict
-from service.jobs.queue import Queue, WorkerSeen
+from service.jobs.queue import Queue, Snapshot, WorkerSeen
 
 __all__ = [
     "QUEUES",
@@ -14,6 +14,7 @@ __all__ = [
     "NewJob",
     "NewResult",
     "Queue",
+    "Snapshot",
     "Submitted",
     "Verdict",
     "WorkerSeen",

@@ -1,12 +1,12 @@
 """What a job store does. Each store inherits `QueueContract` of the tests."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from service.jobs.job import Job, JobState, NewJob, NewResult, Submitted, Verdict
 
-__all__ = ["Queue", "WorkerSeen"]
+__all__ = ["Queue", "Snapshot", "WorkerSeen"]
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,14 @@ class WorkerSeen:
     id: str
     seen_at: float
     facts: Mapping[str, Any]  # device, sandbox mode, software version
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A job, and where it stands in the queue: see Queue.position()."""
+
+    job: Job
+    position: int | None
 
 
 class Queue(Protocol):
@@ -48,6 +56,13 @@ class Queue(Protocol):
         batch_id: str | None = None,
     ) -> Sequence[Job]:
         """The newest first, at most `limit`, those with an id smaller than `before`."""
+        ...
+
+    def snapshot(self, job_ids: Collection[str]) -> Mapping[str, Snapshot]:
+        """Those of the jobs that exist, of whatever tenant, each as it is now; in one query or two.
+
+        For a process that watches many jobs for those who may see them.
+        """
         ...
 
     def position(self, job: Job) -> int | None:
