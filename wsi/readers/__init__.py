@@ -16,7 +16,7 @@ from wsi.slide import Slide
 if TYPE_CHECKING:
     from wsi.readers.gate import Source
 
-__all__ = ["READERS", "open_slide"]
+__all__ = ["READERS", "open_slide", "open_source"]
 
 READERS = {
     "openslide": "wsi.readers.openslide:open_openslide",
@@ -43,15 +43,19 @@ def open_slide(
     from wsi.readers.gate import check_header
     from wsi.readers.resolution import mpp_from_caller
 
-    if reader != "auto" and reader not in READERS:
-        raise InvalidOption(f"reader {reader!r} is unknown; use auto, {', '.join(READERS)}")
+    _require_reader(reader)
     caller_mpp = mpp_from_caller(mpp)
-    source = check_header(str(path))
+    return open_source(check_header(str(path)), caller_mpp, reader, apply_icc=apply_icc)
+
+
+def open_source(
+    source: "Source", mpp: Mpp | None = None, reader: str = "auto", *, apply_icc: bool = False
+) -> Slide:
+    """As open_slide, after the header gate: decoders see the file here for the first time."""
+    _require_reader(reader)
     opener = _load(pick_reader(source) if reader == "auto" else reader)
-    slide = opener(source, caller_mpp)
-    if not apply_icc:
-        return slide
-    return _in_srgb(slide)
+    slide = opener(source, mpp)
+    return _in_srgb(slide) if apply_icc else slide
 
 
 def pick_reader(source: "Source") -> str:
@@ -72,6 +76,11 @@ def pick_reader(source: "Source") -> str:
     from wsi.readers.openslide import can_open
 
     return "openslide" if can_open(source) and not has_child_levels else "tiffslide"
+
+
+def _require_reader(reader: str) -> None:
+    if reader != "auto" and reader not in READERS:
+        raise InvalidOption(f"reader {reader!r} is unknown; use auto, {', '.join(READERS)}")
 
 
 def _in_srgb(slide: Slide) -> Slide:
