@@ -18,9 +18,20 @@ from wsi.resample import area_weights
 if TYPE_CHECKING:
     from shapely import MultiPolygon, Polygon
 
-__all__ = ["PERCENTILES", "Region", "RegionStats", "measure_regions", "regions", "summarise"]
+__all__ = [
+    "BINS",
+    "PERCENTILES",
+    "Region",
+    "RegionStats",
+    "measure_regions",
+    "regions",
+    "summarise",
+]
 
 PERCENTILES = (5, 25, 50, 75, 95, 99)
+
+BINS = 200
+"""Of the histogram of tissue over probability: a threshold slider's steps of 0.005."""
 
 _EIGHT = np.ones((3, 3), bool)  # neighbours by side and by corner
 
@@ -79,7 +90,8 @@ def summarise(
     those of their outlines, tissue or not. The fraction is of the tissue that has a score.
     Probabilities are of the positive class over cells, each cell once. `regions.largest` holds
     `top` at most, in level-0 px. `outcome` is "scored", or "no tissue" where no tile was scored:
-    what would divide by zero is then None.
+    what would divide by zero is then None. `histogram.tissue_mm2` is the scored tissue in BINS equal
+    parts of 0..1, a border belonging to the upper part.
     """
     at = heatmap.threshold if threshold is None else threshold
     tissue = _tissue_mm2(heatmap, mask)
@@ -97,6 +109,10 @@ def summarise(
         "positive_tissue_mm2": above_mm2,
         "positive_tissue_fraction": above_mm2 / scored_mm2 if scored_mm2 > 0 else None,
         "prob": _distribution(heatmap.positive[scored]),
+        "histogram": {
+            "bins": BINS,
+            "tissue_mm2": _tissue_by_prob(heatmap.positive[scored], tissue[scored]),
+        },
         "regions": {
             "count": len(found),
             "area_mm2": float(sum(r.area_mm2 for r in found)),
@@ -122,6 +138,11 @@ def _distribution(prob: NDArray[np.float32]) -> dict[str, float | None]:
         *np.percentile(prob, PERCENTILES),
     ]
     return {name: float(figure) for name, figure in zip(names, figures, strict=True)}
+
+
+def _tissue_by_prob(prob: NDArray[np.float32], tissue: NDArray[np.float64]) -> list[float]:
+    parts = np.minimum((prob.astype(np.float64) * BINS).astype(np.int64), BINS - 1)
+    return [float(area) for area in np.bincount(parts, tissue, BINS)]
 
 
 def _tissue_mm2(heatmap: Heatmap, mask: TissueMask) -> NDArray[np.float64]:

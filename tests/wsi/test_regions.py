@@ -184,6 +184,17 @@ def test_the_summary_counts_tissue_not_cells() -> None:
     assert (summary["prob"]["min"], summary["prob"]["max"]) == pytest.approx((0.1, 0.9))
 
 
+def test_the_tissue_at_or_above_any_step_is_a_sum_of_the_histogram() -> None:
+    heatmap = make_heatmap([[0.75, 0.1], [np.nan, 1.0]])
+    tissue = np.ones((20, 20), bool)
+    tissue[:10, :5] = False  # half of the cell at 0.75
+    histogram = summarise(heatmap, make_mask(heatmap, tissue))["histogram"]
+    assert histogram["bins"] == len(histogram["tissue_mm2"]) == 200
+    assert sum(histogram["tissue_mm2"][150:]) == pytest.approx(0.015)
+    assert sum(histogram["tissue_mm2"][151:]) == pytest.approx(0.01)
+    assert sum(histogram["tissue_mm2"]) == pytest.approx(0.025)
+
+
 def test_the_summary_measures_tissue_inside_the_bounds_only() -> None:
     heatmap = make_heatmap([[0.9, 0.9]], origin0=(100, 50), extent0=(150, 100))
     summary = summarise(heatmap, make_mask(heatmap))
