@@ -51,10 +51,9 @@ def check_header(path: str) -> Source:
     if is_remote(path):
         return Source(path, "url", Path())
     entry = Path(path)
-    if _mode(entry, path) == "folder":
-        return _dicom_source(entry, path)
+    read = _dicom_source if _mode(entry, path) == "folder" else _file_source
     try:
-        return _file_source(entry, path)
+        return read(entry, path)
     except OSError as error:
         raise _unreadable(path, error) from error
 

@@ -6,6 +6,7 @@ closed file. Only slides that it puts together of several pictures (SCN) are rea
 
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -52,14 +53,16 @@ class TiffLevels:
         self._lock = threading.Lock()
         self.header = header
         _check_colours(header.main, source.path)
-        try:
-            self.handle = _LevelFrame(cast(Any, stream or source.entry))
-            self.sizes = [Size(*size) for size in self.handle.level_dimensions]
-            self._pages = self._find_pages()
-        except Exception as error:  # tifffile and zarr raise what the bytes make them raise
-            raise UnsupportedSlide(
-                f"{source.path}: tiffslide does not show this TIFF ({error}); {RESAVE}"
-            ) from error
+        with ExitStack() as opened:
+            try:
+                self.handle = opened.enter_context(_LevelFrame(cast(Any, stream or source.entry)))
+                self.sizes = [Size(*size) for size in self.handle.level_dimensions]
+                self._pages = self._find_pages()
+            except Exception as error:  # tifffile and zarr raise what the bytes make them raise
+                raise UnsupportedSlide(
+                    f"{source.path}: tiffslide does not show this TIFF ({error}); {RESAVE}"
+                ) from error
+            opened.pop_all()
 
     def find_level(self, size: Size) -> int | None:
         """The level of exactly that size, where it is one picture and all its tiles are stored."""

@@ -296,6 +296,12 @@ def test_a_name_that_no_file_can_have_is_not_found():
         open_slide("x" * 5000)
 
 
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux's own files")
+def test_a_folder_with_a_file_that_cannot_be_read_is_a_clear_error():
+    with pytest.raises(SlideNotFound, match=r"/proc/self: cannot be opened \("):
+        open_slide("/proc/self")
+
+
 def test_an_mrxs_without_its_folder_says_that_both_are_one_slide(tmp_path: Path):
     (tmp_path / "a.mrxs").write_bytes(b"\xff\xd8\xff")
     with pytest.raises(SlideNotFound, match=r"folder a with its Slidedat\.ini is missing"):

@@ -172,3 +172,16 @@ def test_the_untiled_kidney_is_read_by_request(real_data: Path):
 def test_tiffslide_says_that_it_reads_no_dicom(real_data: Path):
     with pytest.raises(UnsupportedSlide, match="no TIFF"):
         open_slide(real_data / "slides" / "bone-raw.dcm", reader="tiffslide")
+
+
+def test_a_tiff_that_tiffslide_refuses_is_closed_again(tmp_path: Path):
+    path = write_tiff(
+        tmp_path / "a.tiff",
+        make_pixels(128, 128),
+        description='Leica<scn xmlns="http://www.leica-microsystems.com/scn/2010/10/01"></scn>',
+    )
+    with pytest.raises(UnsupportedSlide, match="tiffslide does not show this TIFF") as caught:
+        open_slide(path, mpp=0.5, reader="tiffslide")
+    assert caught.value.__cause__ is not None  # its frames would keep the file open
+    open_files = [link.readlink() for link in Path("/proc/self/fd").iterdir() if link.exists()]
+    assert path not in open_files
