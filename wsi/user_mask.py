@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -132,7 +133,7 @@ def _from_geojson(content: bytes, path: Path, info: SlideInfo, frame: Frame) -> 
 def _parse(content: bytes, path: Path) -> Any:
     try:
         return json.loads(gzip.decompress(content) if content.startswith(GZIP_MAGIC) else content)
-    except (ValueError, OSError, EOFError, RecursionError) as error:
+    except (ValueError, OSError, EOFError, zlib.error, RecursionError) as error:
         raise InvalidMask(
             f"{path}: the mask is no valid GeoJSON ({error}); export it again, in QuPath "
             "by File > Export objects as GeoJSON"
@@ -149,7 +150,8 @@ def _polygons(node: Any, path: Path, corner0: tuple[int, int]) -> Iterator[Polyg
     if kind == "Polygon":
         yield _polygon(node.get("coordinates"), path, corner0)
     elif kind == "MultiPolygon":
-        for rings in node.get("coordinates") or ():
+        polygons = node.get("coordinates") or []
+        for rings in polygons if isinstance(polygons, list) else [polygons]:
             yield _polygon(rings, path, corner0)
     elif kind in ("FeatureCollection", "Feature", "GeometryCollection"):
         for name in ("features", "geometry", "geometries"):
@@ -158,14 +160,14 @@ def _polygons(node: Any, path: Path, corner0: tuple[int, int]) -> Iterator[Polyg
 
 def _polygon(rings: Any, path: Path, corner0: tuple[int, int]) -> Polygon:
     try:
-        rings0 = [np.array([point[:2] for point in ring], np.float64) + corner0 for ring in rings]
-    except (TypeError, ValueError, KeyError) as error:
+        rings0 = [np.array([point[:2] for point in ring], np.float64) for ring in rings]
+    except (TypeError, ValueError, KeyError, OverflowError) as error:
         raise InvalidMask(f"{path}: a polygon's coordinates are no pairs of numbers") from error
     if not rings0 or not all(
-        ring.ndim == 2 and len(ring) >= 3 and np.isfinite(ring).all() for ring in rings0
+        ring.shape == (max(3, len(ring)), 2) and np.isfinite(ring).all() for ring in rings0
     ):
         raise InvalidMask(f"{path}: a polygon has a ring of fewer than 3 finite points")
-    return Polygon(rings0)
+    return Polygon([ring + corner0 for ring in rings0])
 
 
 def _fill(tissue: NDArray[np.bool_], rings: Sequence[NDArray[np.float64]]) -> None:

@@ -162,6 +162,9 @@ def test_what_lies_off_the_slide_is_cut(tmp_path: Path):
         ({"type": "Polygon", "coordinates": None}, "no pairs of numbers"),
         ({"type": "Polygon", "coordinates": [[["a", 0], [1, 1], [2, 0]]]}, "no pairs of numbers"),
         ('{"type": "Polygon", "coordinates": [[[NaN, 0], [1, 1], [2, 0]]]}', "fewer than 3 finite"),
+        ({"type": "Polygon", "coordinates": [[[10**400, 0], [1, 1], [2, 0]]]}, "no pairs"),
+        ({"type": "Polygon", "coordinates": [[[100], [200], [150]]]}, "fewer than 3 finite points"),
+        ({"type": "MultiPolygon", "coordinates": 5}, "no pairs of numbers"),
         (feature(rectangle(5000, 5000, 5100, 5100)), "x 5000-5100.*level0"),
         (feature(rectangle(10.6, 10.6, 11.4, 11.4)), "cover no 8 um pixel"),
     ],
@@ -171,9 +174,12 @@ def test_regions_that_cannot_be_a_mask_are_refused(tmp_path: Path, content: obje
         read_mask(write(tmp_path, content), info())
 
 
-def test_a_broken_gzip_is_refused(tmp_path: Path):
+@pytest.mark.parametrize("damage", [slice(-6, None), slice(12, 16)])
+def test_a_broken_gzip_is_refused(tmp_path: Path, damage: slice):
     path = tmp_path / "regions.geojson.gz"
-    path.write_bytes(gzip.compress(b"{}")[:-6])
+    packed = bytearray(gzip.compress(b"{} " * 1000))
+    packed[damage] = b"\xff" * len(packed[damage])
+    path.write_bytes(packed)
     with pytest.raises(InvalidMask, match="no valid GeoJSON"):
         read_mask(path, info())
 
