@@ -12,7 +12,14 @@ from wsi.errors import InvalidGrid
 from wsi.geometry import MPP_RANGE, Box, Mpp, Scale, Size, is_plausible_mpp
 from wsi.mask import TissueMask
 
-__all__ = ["LEAST_TILE_PX", "MIN_TISSUE", "TileGrid", "select_tiles", "tissue_fractions"]
+__all__ = [
+    "LEAST_TILE_PX",
+    "MIN_TISSUE",
+    "TileGrid",
+    "select_tiles",
+    "tissue_areas0",
+    "tissue_fractions",
+]
 
 LEAST_TILE_PX = 16
 
@@ -155,16 +162,31 @@ class TileGrid:
 def tissue_fractions(grid: TileGrid, mask: TissueMask) -> NDArray[np.float32]:
     """Part of each tile that is tissue: float32 (rows, columns), 0 to 1.
 
-    Exact areas: the mask's cumulative sum is read between its pixels. A tile that reaches over the
-    edge of the bounds is measured on its part inside: an edge tile is not lost for being cut.
+    Exact areas. A tile that reaches over the edge of the bounds is measured on its part inside: an
+    edge tile is not lost for being cut.
+    """
+    bounds0 = grid.bounds0
+    left, right = (_inside(x, bounds0.x, bounds0.right) for x in (grid.starts_x0, grid.ends_x0))
+    top, bottom = (_inside(y, bounds0.y, bounds0.bottom) for y in (grid.starts_y0, grid.ends_y0))
+    whole = np.outer(bottom - top, right - left)
+    area = tissue_areas0(mask, (left, right), (top, bottom))
+    return np.clip(area / np.maximum(whole, 1e-9), 0, 1).astype(np.float32)
+
+
+def tissue_areas0(
+    mask: TissueMask,
+    columns0: tuple[NDArray[np.float64], NDArray[np.float64]],
+    rows0: tuple[NDArray[np.float64], NDArray[np.float64]],
+) -> NDArray[np.float64]:
+    """Level-0 px of tissue in the rectangles that rows and columns make: float64 (rows, columns).
+
+    columns0, rows0: where each starts and ends, level-0 px, real numbers. Exact areas: the mask's
+    cumulative sum is read between its pixels.
     """
     total = np.pad(np.cumsum(np.cumsum(mask.tissue, 0, dtype=np.int32), 1), ((1, 0), (1, 0)))
-    left, right = (_inside(x, grid.bounds0.x, grid.bounds0.right) for x in _edges_x0(grid))
-    top, bottom = (_inside(y, grid.bounds0.y, grid.bounds0.bottom) for y in _edges_y0(grid))
-    across = _interpolated(total.T, right / mask.px0.x) - _interpolated(total.T, left / mask.px0.x)
-    area = _interpolated(across.T, bottom / mask.px0.y) - _interpolated(across.T, top / mask.px0.y)
-    whole = np.outer(bottom - top, right - left) / (mask.px0.x * mask.px0.y)
-    return np.clip(area / np.maximum(whole, 1e-9), 0, 1).astype(np.float32)
+    left, right = (_interpolated(total.T, x / mask.px0.x) for x in columns0)
+    top, bottom = (_interpolated((right - left).T, y / mask.px0.y) for y in rows0)
+    return np.asarray((bottom - top) * mask.px0.x * mask.px0.y, np.float64)
 
 
 def select_tiles(
@@ -190,14 +212,6 @@ def _count(extent: int, tile0: float, stride0: float) -> int:
 def _rounded(values: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
     """geometry.round_half_up, for arrays."""
     return np.asarray(np.floor(values + 0.5), np.int64)
-
-
-def _edges_x0(grid: TileGrid) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    return grid.starts_x0, grid.ends_x0
-
-
-def _edges_y0(grid: TileGrid) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    return grid.starts_y0, grid.ends_y0
 
 
 def _inside(edges: NDArray[np.int64], low: int, high: int) -> NDArray[np.float64]:

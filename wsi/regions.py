@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi.geometry import Box, outer_box
+from wsi.grid import tissue_areas0
 from wsi.heatmap import Heatmap
 from wsi.mask import TissueMask
-from wsi.resample import area_weights
 
 if TYPE_CHECKING:
     from shapely import MultiPolygon, Polygon
@@ -90,8 +90,8 @@ def summarise(
     those of their outlines, tissue or not. The fraction is of the tissue that has a score.
     Probabilities are of the positive class over cells, each cell once. `regions.largest` holds
     `top` at most, in level-0 px. `outcome` is "scored", or "no tissue" where no tile was scored:
-    what would divide by zero is then None. `histogram.tissue_mm2` is the scored tissue in BINS equal
-    parts of 0..1, a border belonging to the upper part.
+    what would divide by zero is then None. `histogram.tissue_mm2` is the scored tissue in BINS
+    equal parts of 0..1, a border belonging to the upper part.
     """
     at = heatmap.threshold if threshold is None else threshold
     tissue = _tissue_mm2(heatmap, mask)
@@ -147,14 +147,9 @@ def _tissue_by_prob(prob: NDArray[np.float32], tissue: NDArray[np.float64]) -> l
 
 def _tissue_mm2(heatmap: Heatmap, mask: TissueMask) -> NDArray[np.float64]:
     """Tissue in each cell, as far as the cell is inside the bounds: (rows, columns)."""
-    rows, columns = heatmap.positive.shape
-    (left, top, _, _), cell0, px0 = heatmap.bounds0, heatmap.cell0, mask.px0
-    height, width = mask.tissue.shape
-    down = area_weights(top / px0.y, (top + rows * cell0.y) / px0.y, height, rows)
-    across = area_weights(left / px0.x, (left + columns * cell0.x) / px0.x, width, columns)
-    fraction = (across @ (down @ mask.tissue.astype(np.float32)).T).T
-    area0 = np.outer(np.diff(heatmap.edges_y0), np.diff(heatmap.edges_x0))
-    return np.asarray(fraction * area0 * heatmap.slide_mpp.x * heatmap.slide_mpp.y / 1e6)
+    x0, y0 = heatmap.edges_x0, heatmap.edges_y0
+    area0 = tissue_areas0(mask, (x0[:-1], x0[1:]), (y0[:-1], y0[1:]))
+    return area0 * heatmap.slide_mpp.x * heatmap.slide_mpp.y / 1e6
 
 
 def _above(heatmap: Heatmap, threshold: float | None) -> NDArray[np.bool_]:

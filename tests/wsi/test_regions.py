@@ -201,6 +201,14 @@ def test_the_summary_measures_tissue_inside_the_bounds_only() -> None:
     assert summary["tissue_mm2"] == pytest.approx(150 * 100 / 1e6)
 
 
+def test_a_cell_that_the_bounds_cut_is_measured_on_its_part_inside() -> None:
+    heatmap = make_heatmap([[0.9, 0.9]], origin0=(100, 50), extent0=(150, 100))
+    tissue = np.zeros((20, 30), bool)  # of 10 px each; beyond the bounds there is none
+    tissue[5:15, 10:25] = True
+    summary = summarise(heatmap, TissueMask(tissue, 10.0, Scale(10, 10), "test"))
+    assert summary["tissue_mm2"] == pytest.approx(150 * 100 / 1e6)
+
+
 def test_the_summary_is_json_and_names_the_largest_regions_alone() -> None:
     heatmap = make_heatmap([[0.9, 0, 0.8, 0.7, 0, 0.6]], mpp=0.5)
     summary = json.loads(json.dumps(summarise(heatmap, make_mask(heatmap), top=2)))
