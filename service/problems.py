@@ -20,6 +20,7 @@ __all__ = [
     "PROBLEMS",
     "SLUGS",
     "ProblemType",
+    "Refusal",
     "problem",
     "problem_of",
     "public_sentence",
@@ -43,6 +44,15 @@ class ProblemType:
         return self.status == 500
 
 
+class Refusal(errors.ServiceError):
+    """What HTTP itself wants refused, and no layer below knows: slug, and headers of the answer."""
+
+    def __init__(self, slug: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.slug = slug
+        self.headers = dict(headers or {})
+
+
 PROBLEMS: dict[str, ProblemType] = {
     # the request
     "invalid-request": ProblemType(400, "The request cannot be understood"),
@@ -54,6 +64,7 @@ PROBLEMS: dict[str, ProblemType] = {
     "not-found": ProblemType(404, "There is no such thing"),
     "method-not-allowed": ProblemType(405, "This address does not take this method"),
     "not-acceptable": ProblemType(406, "None of the accepted types is made here"),
+    "upload-stalled": ProblemType(408, "The body stopped coming"),
     "conflict": ProblemType(409, "The thing is not in a state that allows this"),
     "cancelled": ProblemType(409, "Somebody cancelled the job"),
     "result-expired": ProblemType(410, "The result is not kept any more"),
@@ -144,6 +155,8 @@ def slug_of(error: BaseException) -> str:
     """Key of PROBLEMS; "internal-error" for what nobody foresaw."""
     if isinstance(error, OSError) and error.errno in DISK_FULL:
         return "no-space"
+    if isinstance(error, Refusal):
+        return error.slug
     return next((SLUGS[cls] for cls in type(error).__mro__ if cls in SLUGS), "internal-error")
 
 
