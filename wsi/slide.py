@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -75,18 +74,17 @@ class Slide(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *error: object) -> None: ...
 
 
 def slide_name(path: str) -> str:
-    """The last part of a path or a URL; of a URL without its query, which may hold a password."""
+    """The last part of a path or a URL; of a URL without its query, which may hold a password.
+
+    Of a folder named by dots it is the folder's own name: results are called by it.
+    """
     address = path.partition("?")[0] if "://" in path else path
-    return address.rstrip("/").rsplit("/", 1)[-1]
+    name = address.rstrip("/").rsplit("/", 1)[-1]
+    return name if name not in ("", ".", "..") else Path(path).resolve().name
 
 
 def require_mpp(info: SlideInfo) -> Mpp:

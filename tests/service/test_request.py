@@ -1,5 +1,9 @@
 """What somebody asks for, before a slide is opened."""
 
+from pathlib import Path
+
+import pytest
+
 from service.request import HeatmapRequest
 
 
@@ -7,3 +11,12 @@ def test_name_of_a_result_holds_no_secret_of_an_address() -> None:
     signed = "https://user:secret@host/slides/x.svs?signature=secret"
     assert HeatmapRequest(slide=signed).name == "x.svs"
     assert HeatmapRequest(slide="a/folder of dicom/").name == "folder of dicom"
+
+
+def test_folder_named_by_dots_gives_its_own_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "series" / "part").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "series" / "part")
+    names = [HeatmapRequest(slide=slide).name for slide in (".", "..", "../", "./")]
+    assert names == ["part", "series", "series", "part"]
