@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, Self
 
 import typer
@@ -37,14 +36,9 @@ class TerminalProgress:
             self._bars.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._bars:
-            if error is None:
+            if kind is None:
                 self._end_stage()
             self._bars.stop()
 
