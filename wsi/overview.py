@@ -10,7 +10,7 @@ from wsi.geometry import Box, Mpp, Scale, Size, best_level, outer_box, round_hal
 from wsi.resample import average_box
 from wsi.slide import Slide, SlideInfo, require_mpp
 
-__all__ = ["Overview", "overview_size", "pick_level", "read_block", "read_overview"]
+__all__ = ["Overview", "overview_size", "pick_level", "read_box", "read_overview"]
 
 BLOCK_PX = 2048
 """Side of what is read at once: 12 MB, and 50 MB as float32, whatever the slide's size. Whole file
@@ -40,11 +40,22 @@ def read_overview(slide: Slide, mpp: float) -> Overview:
     mpp = max(mpp, slide_mpp.x, slide_mpp.y)
     px0 = Scale(mpp / slide_mpp.x, mpp / slide_mpp.y)
     size = overview_size(slide.info.size, px0)
-    rgb = np.empty((size.height, size.width, 3), np.uint8)
-    level = pick_level(slide.info, slide_mpp, mpp)
-    for box in _blocks(size, _steps(slide, level, px0)):
-        rgb[box.y : box.bottom, box.x : box.right] = read_block(slide, level, px0, box)
+    rgb = read_box(slide, pick_level(slide.info, slide_mpp, mpp), px0, Box(0, 0, *size))
     return Overview(rgb, mpp, px0)
+
+
+def read_box(slide: Slide, level: int, px0: Scale, box: Box) -> NDArray[np.uint8]:
+    """A box of the picture whose px are `px0` level-0 px, by area average of a level: uint8
+    (height, width, 3), a block at a time.
+
+    What lies beyond the slide is not averaged in; a px wholly beyond it repeats the nearest.
+    """
+    rgb = np.empty((box.height, box.width, 3), np.uint8)
+    for block in _blocks(Size(box.width, box.height), _steps(slide, level, px0)):
+        source = Box(box.x + block.x, box.y + block.y, block.width, block.height)
+        pixels = _read_block(slide, level, px0, source)
+        rgb[block.y : block.bottom, block.x : block.right] = pixels
+    return rgb
 
 
 def overview_size(size0: Size, px0: Scale) -> Size:
@@ -75,11 +86,7 @@ def _blocks(size: Size, step: Scale) -> Iterator[Box]:
             yield Box(x, y, width, height).intersection(Box(0, 0, *size))
 
 
-def read_block(slide: Slide, level: int, px0: Scale, block: Box) -> NDArray[np.uint8]:
-    """A box of a picture with px of `px0` level-0 px, by area average of a level: uint8
-    (height, width, 3). What lies beyond the slide is not averaged in; a px wholly beyond it repeats
-    the nearest.
-    """
+def _read_block(slide: Slide, level: int, px0: Scale, block: Box) -> NDArray[np.uint8]:
     step, size = _steps(slide, level, px0), slide.info.levels[level].size
     left, right = block.x * step.x, block.right * step.x
     top, bottom = block.y * step.y, block.bottom * step.y
