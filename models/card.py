@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from models.errors import CardError, ModelError
-from wsi.geometry import MPP_RANGE, is_plausible_mpp
+from wsi.geometry import MPP_RANGE, TILE_PX_RANGE, is_plausible_mpp
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +27,6 @@ ACTIVATIONS = ("softmax", "sigmoid")
 CARD_NAMES = ("card.json", "config.json")  # in a model's own folder, the first wins
 SPEC_VERSION = "1.0"
 STEPS = ("Resize", "ToTensor", "Normalize")
-LEAST_TILE_PX = 16
 IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -220,10 +219,11 @@ def _check_classes(card: ModelCard) -> None:
 
 
 def _check_input(card: ModelCard) -> None:
-    if card.tile_px < LEAST_TILE_PX:
-        raise CardError(f"patch_size_pixels is {card.tile_px}; use at least {LEAST_TILE_PX}")
-    if card.input_px < 1:
-        raise CardError(f"Resize to {card.input_px}: use at least 1 pixel")
+    least, most = TILE_PX_RANGE
+    if not least <= card.tile_px <= most:
+        raise CardError(f"patch_size_pixels is {card.tile_px}; use {least} to {most}")
+    if not 1 <= card.input_px <= most:
+        raise CardError(f"Resize to {card.input_px}: use 1 to {most} pixels")
     if not is_plausible_mpp(card.mpp):
         low, high = MPP_RANGE
         raise CardError(f"spacing_um_px is {card.mpp}; use {low} to {high:g} micrometres")
@@ -294,8 +294,9 @@ def _text(fields: Mapping[str, Any], key: str, default: Any = _REQUIRED) -> Any:
 
 def _number(fields: Mapping[str, Any], key: str, default: Any = _REQUIRED) -> float:
     value = _get(fields, key, default)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise CardError(f"{key} is {value!r}; it must be a number")
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not abs(value) <= sys.float_info.max:
+        raise CardError(f"{key} is {value!r:.80}; it must be a number")
     return float(value)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,8 +71,8 @@ def load_weights(
 ) -> nn.Module:
     """Fills the network in float32; `classes` are the card's. Raises WeightsError."""
     state, metadata = read_weights(path, sha256)
-    stated = json.loads(metadata["classes"]) if "classes" in metadata else list(classes)
-    if stated != list(classes):
+    stated = _stated_classes(metadata, path)
+    if stated not in (None, list(classes)):
         raise WeightsError(f"{path} was trained for {stated}, but its card has {list(classes)}")
     head = _head(network)
     if head in state and len(state[head]) != len(classes):
@@ -104,7 +103,7 @@ def import_state_dict(pth: Path, out: Path) -> str:
     """
     try:
         loaded = torch.load(pth, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+    except Exception as error:  # unpicklers raise what the bytes make them raise
         raise WeightsError(
             f"{pth} cannot be read as a PyTorch state dict ({_first_line(error)}); "
             "it is damaged, or holds more than tensors: save its state_dict() again"
@@ -140,6 +139,17 @@ def _metadata(content: bytes) -> dict[str, str]:
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     metadata: dict[str, str] = header.get("__metadata__", {})
     return metadata
+
+
+def _stated_classes(metadata: Mapping[str, str], path: Path) -> Any:
+    """The list that save_weights() wrote; None where another program wrote the file."""
+    try:
+        return json.loads(metadata.get("classes", "null"))
+    except ValueError as error:
+        raise WeightsError(
+            f"{path}: its classes are {metadata['classes']!r:.80}, no JSON list; "
+            "save the weights again without them"
+        ) from error
 
 
 def _head(network: nn.Module) -> str:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 __all__ = [
     "LEVEL_TOLERANCE",
     "MPP_RANGE",
+    "TILE_PX_RANGE",
     "Box",
     "Mpp",
     "Scale",
@@ -21,6 +22,9 @@ __all__ = [
 MPP_RANGE = (0.05, 60.0)
 """um/px. Outside it a value is a program's default, not a measurement: 72 dpi reads as 352.8 um/px,
 96 dpi as 264.6, 300 dpi as 84.7. 0.05 is a 200x objective, 60 a coarse overview."""
+
+TILE_PX_RANGE = (16, 16_384)
+"""Side of a tile. Of the upper end one tile is 805 MB; a slide at 4 um/px has about as much."""
 
 LEVEL_TOLERANCE = 1.05
 """A level may be this much coarser than the target: scanners write 0.2503 um/px for 40x, and a

@@ -9,19 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi.errors import InvalidGrid
-from wsi.geometry import MPP_RANGE, Box, Mpp, Scale, Size, is_plausible_mpp
+from wsi.geometry import MPP_RANGE, TILE_PX_RANGE, Box, Mpp, Scale, Size, is_plausible_mpp
 from wsi.mask import TissueMask
 
 __all__ = [
-    "LEAST_TILE_PX",
     "MIN_TISSUE",
     "TileGrid",
     "select_tiles",
     "tissue_areas0",
     "tissue_fractions",
 ]
-
-LEAST_TILE_PX = 16
 
 MIN_TISSUE = 0.1
 """Least part of a tile that is tissue. Low on purpose: a tumour at the edge of the tissue has
@@ -46,8 +43,9 @@ class TileGrid:
     bounds0: Box  # the part of level 0 that is tiled
 
     def __post_init__(self) -> None:
-        if self.tile_px < LEAST_TILE_PX:
-            raise InvalidGrid(f"tile size {self.tile_px} px: use at least {LEAST_TILE_PX}")
+        least_px, most_px = TILE_PX_RANGE
+        if not least_px <= self.tile_px <= most_px:
+            raise InvalidGrid(f"tile size {self.tile_px} px: use {least_px} to {most_px}")
         if not 1 <= self.stride_px <= self.tile_px:
             raise InvalidGrid(
                 f"stride {self.stride_px} px: use 1 to {self.tile_px} (the tile size; "

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from models.card import file_sha256
@@ -215,3 +216,22 @@ def test_a_backbone_of_another_network_is_refused(tmp_path: Path):
 
     with pytest.raises(WeightsError, match="holds another network"):
         load_backbone(make_small(), tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x80\x02.", b"\x80\x02K\x01\x85R.", b"\x80\x02G.", b"PK"]
+)
+def test_whatever_the_unpickler_chokes_on_is_a_clear_error(tmp_path: Path, content: bytes):
+    (tmp_path / "w.pth").write_bytes(content)
+
+    with pytest.raises(WeightsError, match=r"w\.pth cannot be read as a PyTorch state dict"):
+        import_state_dict(tmp_path / "w.pth", tmp_path / "w.safetensors")
+
+    assert not (tmp_path / "w.safetensors").exists()
+
+
+def test_classes_that_another_program_wrote_are_refused_where_they_are_no_list(tmp_path: Path):
+    save_file(make_small().state_dict(), tmp_path / "w.safetensors", {"classes": "idc, non_idc"})
+
+    with pytest.raises(WeightsError, match="its classes are 'idc, non_idc', no JSON list"):
+        load_weights(make_small(), tmp_path / "w.safetensors", None, CLASSES)

@@ -158,6 +158,7 @@ def test_a_position_off_the_grid_is_refused():
     ("options", "message"),
     [
         ({"tile_px": 15}, "tile size 15"),
+        ({"tile_px": 10**6}, "tile size 1000000 px: use 16 to 16384"),
         ({"stride_px": 0}, "stride 0"),
         ({"stride_px": 51}, "stride 51"),
         ({"mpp": math.nan}, "resolution nan"),
