@@ -24,10 +24,12 @@ from models.errors import DatasetError
 __all__ = ["PUBLISHED_FOLDER", "TileSet", "load_tiles", "require_trainable"]
 
 TILE_PX = 50
+TILE_MPP = 4.0  # slides scanned at 40x, seen at 2.5x (Cruz-Roa et al. 2014); known to about a tenth
 SHEET_COLUMNS = 64
 BACKGROUND = 255
 PUBLISHED_FOLDER = "IDC_regular_ps50_idx5"
 TILE_NAME = re.compile(r"(?P<patient>.+)_idx5_x(?P<x>\d+)_y(?P<y>\d+)_class(?P<label>[01])\.png")
+NUMBERS = ("label", "x", "y", "index", "width", "height")  # columns of a packed tiles.csv
 NAMED_FAILURES = 5
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -141,19 +143,16 @@ def _read_png(path: Path) -> UInt8Array | None:
     try:
         with Image.open(path) as image:
             rgb = np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError):
+    except Exception:  # decoders raise what the bytes make them raise
         return None
     return rgb if 0 < max(rgb.shape[:2]) <= TILE_PX else None
 
 
 def _read_packed(folder: Path) -> TileSet:
-    with (folder / "tiles.csv").open(newline="") as table:
-        rows = list(csv.DictReader(table))
+    rows = _read_table(folder / "tiles.csv")
     by_patient: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         by_patient.setdefault(row["patient"], []).append(row)
-    if not rows:
-        raise DatasetError(f"{folder / 'tiles.csv'} lists no tile")
     tiles, pixels, damaged = [], [], []
     for patient, listed in sorted(by_patient.items()):
         complete = all(row["complete"] == "1" for row in listed)
@@ -169,13 +168,30 @@ def _read_packed(folder: Path) -> TileSet:
     return _stack(tiles, pixels)
 
 
+def _read_table(path: Path) -> list[dict[str, str]]:
+    """The rows of a packed layout's table, whose numbers are numbers."""
+    try:
+        with path.open(newline="", encoding="utf-8") as table:
+            rows = list(csv.DictReader(table))
+        for row in rows:
+            _ = row["patient"], row["complete"], row["rgb_sha1"], [int(row[key]) for key in NUMBERS]
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise DatasetError(
+            f"{path} is not the table of packed tiles ({type(error).__name__}: {error}); "
+            "name the folder that holds the patients"
+        ) from error
+    if not rows:
+        raise DatasetError(f"{path} lists no tile")
+    return rows
+
+
 def _read_sheet(path: Path) -> UInt8Array:
     from PIL import Image
 
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # decoders raise what the bytes make them raise
         raise DatasetError(
             f"{path} cannot be read ({error}); copy the data folder again"
         ) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.card import ModelCard
-from models.datasets import TILE_PX, TileSet, load_tiles
+from models.datasets import TILE_MPP, TILE_PX, TileSet, load_tiles
 from models.errors import DatasetError, ModelError
 from models.infer import Classifier, load_classifier
 from models.metrics import Interval, confusion, patient_bootstrap
@@ -21,7 +21,6 @@ from models.split import IDC_SPLIT, PARTS, Split, read_split
 
 __all__ = ["Evaluation", "evaluate", "evaluate_classifier"]
 
-TILE_MPP = 4.0  # of the IDC data set's tiles; their scale is known to about a tenth
 STEP = 2048  # tiles between two reports of progress
 
 LABELS = {
@@ -56,6 +55,7 @@ class Evaluation:
     complete_tiles: int
     positives: int
     positive_class: str
+    negative_class: str  # of several it is "other"
     threshold: float
     rounds: int
     metrics: dict[str, Interval]
@@ -83,7 +83,6 @@ class Evaluation:
 
     def to_text(self) -> str:
         """The same as a table for people."""
-        (tn, fp), (fn, tp) = self.confusion
         name = self.positive_class
         return "\n".join(
             [
@@ -95,12 +94,17 @@ class Evaluation:
                 f"{'metric':<26}{'value':>8}   95 % interval over patients",
                 *(_row(metric, interval) for metric, interval in self.metrics.items()),
                 "",
-                f"{'':<16}{'predicted other':>18}{'predicted ' + name:>18}",
-                f"{'truly other':<16}{tn:>18,}{fp:>18,}",
-                f"{'truly ' + name:<16}{fn:>18,}{tp:>18,}",
+                *self._confusion_lines(),
                 *(f"\nwarning: {warning}" for warning in self.warnings),
             ]
         )
+
+    def _confusion_lines(self) -> Iterator[str]:
+        names = (self.negative_class, self.positive_class)
+        width = max(map(len, names)) + len("predicted ") + 2
+        yield " " * width + "".join(f"{'predicted ' + name:>{width}}" for name in names)
+        for name, counts in zip(names, self.confusion, strict=True):
+            yield f"{'truly ' + name:<{width}}" + "".join(f"{count:>{width},}" for count in counts)
 
 
 def evaluate(
@@ -162,6 +166,7 @@ def evaluate_classifier(
         complete_tiles=int(_is_complete(tiles).sum()),
         positives=int(tiles.label.sum()),
         positive_class=card.positive_class,
+        negative_class=_negative_class(card),
         threshold=card.threshold,
         rounds=rounds,
         metrics=patient_bootstrap(tiles.label, prob, tiles.patient, card.threshold, rounds=rounds),
@@ -188,6 +193,11 @@ def _is_complete(tiles: TileSet) -> NDArray[np.bool_]:
     """Of each tile, whether all of its patient's tiles are known to be there: bool (n,)."""
     partly = np.unique(tiles.patient[~tiles.complete])
     return ~np.isin(tiles.patient, partly)
+
+
+def _negative_class(card: ModelCard) -> str:
+    others = [name for name in card.classes if name != card.positive_class]
+    return others[0] if len(others) == 1 else "other"
 
 
 def _require_same_contract(card: ModelCard) -> None:

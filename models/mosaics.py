@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models.datasets import TileSet
+from models.datasets import TILE_MPP, TileSet
 from models.errors import DatasetError
 from wsi.geometry import Mpp, Size
 from wsi.mosaic import LabelledTile, Mosaic, assemble_mosaic, cut_padding
 from wsi.pyramid_tiff import write_pyramid
 
-__all__ = ["IDC_MPP", "patient_mosaic", "write_patient_slide"]
-
-IDC_MPP = 4.0
-"""um/px of the published tiles: slides scanned at 40x, seen at 2.5x (Cruz-Roa et al. 2014)."""
+__all__ = ["patient_mosaic", "write_patient_slide"]
 
 
 def patient_mosaic(tiles: TileSet, patient: str) -> Mosaic:
@@ -36,7 +33,7 @@ def write_patient_slide(mosaic: Mosaic, out: Path, *, overwrite: bool = False) -
         out,
         Size(width, height),
         lambda box: mosaic.rgb[box.y : box.bottom, box.x : box.right],
-        mpp=Mpp(IDC_MPP, IDC_MPP),
+        mpp=Mpp(TILE_MPP, TILE_MPP),
         quality=None,
         overwrite=overwrite,
     )

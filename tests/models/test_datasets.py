@@ -1,4 +1,5 @@
 import hashlib
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,32 @@ def test_a_folder_without_tiles_says_which_layout_is_expected(tmp_path: Path):
     (tmp_path / "1" / "0").mkdir(parents=True)
     (tmp_path / "1" / "0" / "holiday.png").write_bytes(b"")
     with pytest.raises(DatasetError, match=r"holds no tile; expected <patient>"):
+        load_tiles(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        b"minx,miny,width,height,prob_idc\n0,0,50,50,0.5\n",  # of a heatmap's result
+        b"patient,label,x,y,index,width,height,complete,rgb_sha1\n1,0,one,1,0,50,50,1,abc\n",
+        b"patient,label,x,y,index,width,height,complete,rgb_sha1\n1,0\n",
+        b"\xff\xfe\x00",
+    ],
+)
+def test_another_programs_tiles_csv_is_refused(tmp_path: Path, table: bytes):
+    (tmp_path / "tiles.csv").write_bytes(table)
+    with pytest.raises(DatasetError, match=r"tiles\.csv is not the table of packed tiles"):
+        load_tiles(tmp_path)
+
+
+def test_a_picture_that_claims_impossible_sizes_is_damaged(tmp_path: Path):
+    write_published(make_tiles(), tmp_path)
+    bomb = next(tmp_path.glob("1/1/*.png"))
+    data = bytearray(bomb.read_bytes())
+    data[16:24] = (60_000).to_bytes(4) * 2  # width and height
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4)
+    bomb.write_bytes(data)
+    with pytest.raises(DatasetError, match="1 of 32 tiles"):
         load_tiles(tmp_path)
 
 

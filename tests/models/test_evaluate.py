@@ -69,6 +69,20 @@ def test_predictions_are_made_at_the_cards_threshold(tmp_path: Path):
     assert high.confusion == ((12, 0), (12, 0))
 
 
+def test_the_confusion_matrix_names_both_classes(tmp_path: Path):
+    folder = write_published(make_tiles(per_class=3), tmp_path / "data")
+    (tmp_path / "high.json").write_text(json.dumps(painted_card().to_json() | {"threshold": 0.99}))
+
+    lines = evaluate(tmp_path / "high.json", folder, rounds=5).to_text().splitlines()
+
+    table = [line.split() for line in lines if "predicted" in line or "truly" in line]
+    assert table == [
+        ["predicted", "rest", "predicted", "painted"],
+        ["truly", "rest", "12", "0"],
+        ["truly", "painted", "12", "0"],
+    ]
+
+
 def test_a_part_holds_only_its_own_patients(tmp_path: Path, model: Path):
     folder = write_published(make_tiles(patients=("1", "2", "3")), tmp_path / "data")
     split = write_parts(tmp_path / "split.json", {"1": "train", "2": "validation", "3": "test"})
