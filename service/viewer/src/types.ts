@@ -1,0 +1,75 @@
+/** What the REST API answers, as far as the page uses it. */
+
+export interface Problem {
+  type: string;
+  title: string;
+  status?: number;
+  detail?: string;
+}
+
+export interface Job {
+  id: string;
+  state: string;
+  stage: string | null;
+  done: number | null;
+  total: number | null;
+  queue_position: number | null;
+  eta_s: number | null;
+  cached?: boolean;
+  slide_id: string;
+  model?: unknown;
+  created_at: string;
+  finished_at: string | null;
+  error: Problem | null;
+  result_id: string | null;
+}
+
+export interface Slide {
+  id: string;
+}
+
+export interface Histogram {
+  bins: number;
+  tissue_mm2: number[]; // of the positive class, equal steps of probability from 0 to 1
+}
+
+export interface Artefact {
+  name: string;
+  media_type: string;
+  size_bytes: number;
+  sha256: string;
+  href: string;
+}
+
+export interface Result {
+  id: string;
+  job_id: string;
+  slide_id: string;
+  model: { name: string; version: string; sha256?: string };
+  classes: string[];
+  positive_class: string;
+  slide: { size0: [number, number]; mpp: [number, number] | null };
+  statistics: {
+    threshold: number | null;
+    positive_tissue_mm2: number | null;
+    scored_tissue_mm2: number | null;
+    histogram: Histogram | null;
+  };
+  warnings: unknown[];
+  artefacts: Artefact[];
+}
+
+/** The probability is null where no tissue was scored. */
+export interface PointAnswer {
+  probability: number | null;
+}
+
+export const FINAL_STATES: readonly string[] = ["succeeded", "failed", "cancelled"];
+
+export function isFinal(job: Job): boolean {
+  return FINAL_STATES.includes(job.state);
+}
+
+export function isProblemOf(problem: Problem | null, name: string): boolean {
+  return problem !== null && problem.type.split(/[/:#]/).at(-1) === name;
+}
