@@ -8,6 +8,7 @@ from pathlib import Path
 
 from service.errors import InvalidRequest
 from service.request import HeatmapRequest
+from service.results import MANIFEST, SCORES
 from wsi.identity import public_url
 
 __all__ = ["SUFFIXES", "BatchTask", "list_slides"]
@@ -55,7 +56,7 @@ def list_slides(source: Path, out: Path, template: HeatmapRequest) -> list[Batch
 def _find(folder: Path, out: Path) -> Iterator[Path]:
     """Slide files below the folder, sorted; one for each DICOM series; nothing of `out`."""
     series: set[tuple[Path, str]] = set()
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=_refuse):
         folders[:] = sorted(
             name
             for name in folders
@@ -72,12 +73,18 @@ def _find(folder: Path, out: Path) -> Iterator[Path]:
             yield path
 
 
+def _refuse(error: OSError) -> None:
+    """A folder that cannot be listed would be left out without a word."""
+    raise error
+
+
 def _is_other(parent: str, name: str, out: Path) -> bool:
-    """The results' own folder, a store, or the data folder beside an MRXS file."""
+    """The results' own folder, a result, a store, or the data folder beside an MRXS file."""
     path = Path(parent, name)
     return (
         path.resolve() == out.resolve()
         or path.suffix in (".zarr", ".partial")
+        or ((path / MANIFEST).is_file() and (path / SCORES).is_dir())
         or path.with_name(name + ".mrxs").is_file()
     )
 
@@ -97,14 +104,20 @@ def _series_uid(path: Path) -> str:
 def _read_list(path: Path, template: HeatmapRequest) -> Iterator[HeatmapRequest]:
     with path.open(newline="", encoding="utf-8-sig") as file:
         table = csv.DictReader(file)
-        unknown = set(table.fieldnames or ()) - set(COLUMNS)
-        if "path" not in (table.fieldnames or ()) or unknown:
+        try:
+            columns = list(table.fieldnames or ())
+            rows = [(table.line_num, row) for row in table]
+        except (UnicodeDecodeError, csv.Error) as error:
             raise InvalidRequest(
-                f"{path}: its columns are {', '.join(table.fieldnames or ['none'])}; "
-                f"use {','.join(COLUMNS)} (the last two may be left out)"
-            )
-        for row in table:
-            yield _request_of(row, path, table.line_num, template)
+                f"{path}: it is no CSV ({error}); for one slide use `wsi heatmap`"
+            ) from error
+    if "path" not in columns or set(columns) - set(COLUMNS):
+        raise InvalidRequest(
+            f"{path}: its columns are {', '.join(columns) or 'none'}; "
+            f"use {','.join(COLUMNS)} (the last two may be left out)"
+        )
+    for line, row in rows:
+        yield _request_of(row, path, line, template)
 
 
 def _request_of(

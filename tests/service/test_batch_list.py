@@ -1,5 +1,7 @@
 """Which slides a batch has, and where each result goes."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,36 @@ def test_folder_is_mirrored_with_extensions(tmp_path: Path) -> None:
 def test_results_inside_the_folder_are_not_slides(tmp_path: Path) -> None:
     touch(tmp_path / "one.svs", tmp_path / "out" / "one.svs" / "overlay.png")
     assert len(list_slides(tmp_path, tmp_path / "out", TEMPLATE)) == 1
+
+
+def test_results_of_another_batch_are_not_slides(tmp_path: Path) -> None:
+    result = tmp_path / "earlier" / "one.svs"
+    touch(tmp_path / "one.svs", result / "overlay.png", result / "manifest.json")
+    touch(result / "scores.zarr" / "zarr.json")
+    assert len(list_slides(tmp_path, tmp_path / "out", TEMPLATE)) == 1
+
+
+def test_folder_that_cannot_be_listed_is_not_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path / "a" / "one.svs", tmp_path / "b" / "two.svs")
+    scan = os.scandir
+
+    def refuse_b(path: str) -> object:  # as the system does to somebody without the right to it
+        if str(path).endswith("b"):
+            raise PermissionError(errno.EACCES, "not permitted", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse_b)
+    with pytest.raises(PermissionError):
+        list_slides(tmp_path, tmp_path / "out", TEMPLATE)
+
+
+@pytest.mark.parametrize("content", [b"II*\0\xff\xfe" * 99, b'path\n"' + b"a" * 200_000])
+def test_slide_in_place_of_a_list_is_one_clear_sentence(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.svs").write_bytes(content)
+    with pytest.raises(InvalidRequest, match=r"a\.svs: it is no CSV .*use `wsi heatmap`"):
+        list_slides(tmp_path / "a.svs", tmp_path / "out", TEMPLATE)
 
 
 def test_truth_and_masks_beside_a_slide_are_none(tmp_path: Path) -> None:
