@@ -11,6 +11,7 @@ from types import FrameType
 import typer
 
 from service.cli.heatmaps import batch, export, heatmap
+from service.cli.keys import keys_app
 from service.cli.machine import doctor
 from service.cli.networks import evaluate, models_app, train
 from service.cli.slides import info, mask, phantom, tile
@@ -31,6 +32,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
 for command in COMMANDS:
     app.command()(command)
 app.add_typer(models_app, name="models")
+app.add_typer(keys_app, name="keys")
 
 
 def _print_version(asked: bool) -> None:
