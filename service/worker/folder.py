@@ -1,0 +1,51 @@
+"""A result's folder as the queue records it, and how it goes away."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+from service.jobs.job import Job, NewResult
+from service.results import MANIFEST, RUN, ResultFolder
+from wsi.errors import StoreIncomplete
+from wsi.store.folder import flush_file
+from wsi.store.journal import FolderLock
+
+__all__ = ["describe_result", "discard"]
+
+
+def describe_result(job: Job, folder: Path) -> NewResult:
+    """What the queue records of a complete folder."""
+    result = ResultFolder(folder)
+    outputs = (result.manifest() or {}).get("outputs", {})
+    records = sum((folder / name).stat().st_size for name in (MANIFEST, RUN))
+    return NewResult(
+        id=job.result_id,
+        slide_id=job.slide_id,
+        work_key=job.work_key,
+        size_bytes=records + sum(entry["size_bytes"] for entry in outputs.values()),
+        manifest_sha256=hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest(),
+    )
+
+
+def discard(folder: Path) -> bool:
+    """Removes a result, complete or not. False where another process is writing it: it stays."""
+    partial = ResultFolder(folder).partial
+    if not folder.exists() and not partial.exists():
+        return True
+    try:
+        with FolderLock(partial):
+            _remove(folder, partial)
+    except StoreIncomplete:
+        return False
+    return True
+
+
+def _remove(folder: Path, partial: Path) -> None:
+    """First away from its name: nobody meets half a result."""
+    if folder.exists():
+        doomed = folder.with_name(folder.name + ".old.partial")
+        shutil.rmtree(doomed, ignore_errors=True)
+        folder.rename(doomed)
+        flush_file(folder.parent)
+        shutil.rmtree(doomed, ignore_errors=True)
+    shutil.rmtree(partial, ignore_errors=True)
