@@ -21,6 +21,7 @@ __all__ = [
     "TooLarge",
     "TooManyRequests",
     "UnsupportedMedia",
+    "UploadStalled",
 ]
 
 
@@ -82,6 +83,10 @@ class TooLarge(ServiceError):
 
 class UnsupportedMedia(ServiceError):
     """A body of a type that holds no slide."""
+
+
+class UploadStalled(InvalidRequest):
+    """A body of which nothing came for longer than the operator waits."""
 
 
 class ArchiveUnsafe(ServiceError):
