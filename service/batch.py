@@ -19,6 +19,7 @@ from service.batch_list import BatchTask
 from service.cluster import TaskProgress, connect, own_device
 from service.progress import Progress, Silent
 from service.request import HeatmapRequest
+from wsi.identity import public_path
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -118,8 +119,9 @@ def run_task(task: BatchTask, overwrite: bool) -> BatchRow:
             progress=TaskProgress(),
         )
     except (WsiError, ModelError, ServiceError, OSError) as error:
-        logger.info("slide=%s failed: %s", task.request.slide, error)
-        return _failed(task, str(error))
+        row = _failed(task, str(error))
+        logger.info("slide=%s failed: %s", row.slide, row.reason)
+        return row
     return _row(task, result.manifest, result.run, kept=result.kept)
 
 
@@ -172,14 +174,16 @@ def _lost_its_worker(error: BaseException | None) -> bool:
 
 
 def _failed(task: BatchTask, reason: str) -> BatchRow:
-    return BatchRow(task.request.slide, str(task.folder), "failed", reason=reason)
+    slide = public_path(task.request.slide)
+    reason = reason.replace(task.request.slide, slide)  # the table is shared, passwords are not
+    return BatchRow(slide, str(task.folder), "failed", reason=reason)
 
 
 def _row(task: BatchTask, manifest: dict[str, Any], run: dict[str, Any], *, kept: bool) -> BatchRow:
     summary = manifest["summary"]
     empty = manifest["outcome"] == "no-tissue"
     return BatchRow(
-        slide=task.request.slide,
+        slide=public_path(task.request.slide),
         folder=str(task.folder),
         status="kept" if kept else "no-tissue" if empty else "done",
         tiles=manifest["tiles"],
@@ -195,7 +199,7 @@ def _row(task: BatchTask, manifest: dict[str, Any], run: dict[str, Any], *, kept
 def _summary(path: Path) -> Iterator[Any]:
     """A function that adds a line to the CSV and flushes it, so that a reader sees it at once."""
     names = [field.name for field in fields(BatchRow)]
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         table = csv.DictWriter(file, names)
         table.writeheader()
         file.flush()

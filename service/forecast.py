@@ -18,6 +18,7 @@ from service.outputs import require_outputs
 from service.pipeline import Prepared, prepare
 from service.request import HeatmapRequest
 from wsi.errors import WsiError
+from wsi.identity import public_path
 from wsi.readers import open_slide
 from wsi.slide import Slide
 from wsi.tiler import TilePlan, read_tiles
@@ -61,7 +62,8 @@ def forecast_batch(requests: Iterable[HeatmapRequest]) -> dict[str, Any]:
         try:
             facts, speed = _forecast(request, speed)
         except (WsiError, ModelError, ServiceError, OSError) as error:
-            facts = {"slide": request.slide, "reason": str(error)}
+            slide = public_path(request.slide)
+            facts = {"slide": slide, "reason": str(error).replace(request.slide, slide)}
         slides.append(facts)
     return {
         "slides": slides,
@@ -116,7 +118,7 @@ def _forecast(
 
 def _describe(slide: Slide, prepared: Prepared, mask_s: float) -> dict[str, Any]:
     return {
-        "slide": slide.info.path,
+        "slide": public_path(slide.info.path),
         "level": prepared.plan.level,
         "tiles": len(prepared.plan),
         "grid": list(prepared.grid.shape),

@@ -15,7 +15,7 @@ from service.request import HeatmapRequest
 from service.results import MANIFEST_SCHEMA, object_hashes, work_sha256
 from wsi import __version__
 from wsi.export.source import ExportSource
-from wsi.identity import public_url, slide_identity
+from wsi.identity import public_path, slide_identity
 from wsi.slide import SlideInfo
 
 __all__ = ["describe_run", "describe_work", "manifest_of"]
@@ -65,7 +65,7 @@ def describe_run(
     """When, how long, on what: differs from run to run, so it stands outside every hash."""
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "request": asdict(request) | {"slide": _public(request.slide)},
+        "request": asdict(request) | {"slide": public_path(request.slide)},
         "seconds": {stage: round(spent, 3) for stage, spent in seconds.items()},
         "device": device,
         "host": {
@@ -77,10 +77,6 @@ def describe_run(
         "python": platform.python_version(),
         "libraries": {name: version(name) for name in LIBRARIES},
     }
-
-
-def _public(slide: str) -> str:
-    return public_url(slide) if "://" in slide else slide
 
 
 def _network_threads() -> int | None:

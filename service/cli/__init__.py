@@ -1,6 +1,7 @@
 """The command `wsi`: the library with a mouth. Each command imports what it needs when it runs."""
 
 import errno
+import io
 import logging
 import signal
 import sys
@@ -82,6 +83,7 @@ def run_guarded(work: Callable[[], object]) -> None:
     from service.errors import ServiceError
     from wsi.errors import WsiError
 
+    _print_any_name()
     try:
         with _terminable():
             work()
@@ -93,8 +95,16 @@ def run_guarded(work: Callable[[], object]) -> None:
         _leave(GOES_ON, int(str(left.code)))
     except KeyboardInterrupt:
         _leave(GOES_ON, 130)
+    except MemoryError as error:
+        _leave(f"error: out of memory ({error}); use smaller tiles, or a smaller --batch-size", 1)
     except OSError as error:  # a full disk, a folder that may not be written
         _leave(f"error: {sentence_from_oserror(error)}", 1)
+
+
+def _print_any_name() -> None:
+    """Bytes of a file's name that are no UTF-8 are escaped, as stderr does already."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def sentence_from_oserror(error: OSError) -> str:

@@ -27,7 +27,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def write_list(folder: Path) -> Path:
-    """Two slides of one name, one white, one that is no slide."""
+    """Two slides of one name, one white, one that is no slide, one where no server is."""
     values = np.arange(0, 240, 10, dtype=np.uint8).reshape(4, 6)
     for name in ("a", "b"):
         (folder / name).mkdir(parents=True)
@@ -37,6 +37,7 @@ def write_list(folder: Path) -> Path:
     table = folder / "slides.csv"
     table.write_text(
         "path,mask\na/painted.tiff,none\nb/painted.tiff,none\nwhite.tiff,\nbroken.svs,\n"
+        "http://user:secret@127.0.0.1:1/far.tiff?signature=secret,\n"
     )
     return table
 
@@ -60,10 +61,13 @@ def test_every_slide_has_a_row_and_a_failure_stops_nobody(tmp_path: Path) -> Non
         "a/painted.tiff": "done",
         "b/painted.tiff": "done",
         "broken.svs": "failed",
+        "127.0.0.1:1/far.tiff": "failed",
         "white.tiff": "no-tissue",
     }
     assert "broken.svs" in rows["broken.svs"].reason
     assert rows["a/painted.tiff"].tiles == 24
+    assert "http://127.0.0.1:1/far.tiff" in outcome.summary.read_text()
+    assert "secret" not in outcome.summary.read_text() + outcome.to_text()
     with outcome.summary.open(newline="") as file:
         assert sorted(line["status"] for line in csv.DictReader(file)) == sorted(
             row.status for row in outcome.rows
@@ -71,7 +75,7 @@ def test_every_slide_has_a_row_and_a_failure_stops_nobody(tmp_path: Path) -> Non
     first, second = (out / name / "painted.tiff" / "manifest.json" for name in ("a", "b"))
     assert first.read_bytes() == second.read_bytes()
     again = run_batch(tasks, out)
-    assert sorted(row.status for row in again.rows) == ["failed", "kept", "kept", "kept"]
+    assert sorted(row.status for row in again.rows) == ["failed", "failed", "kept", "kept", "kept"]
 
 
 @pytest.mark.slow
@@ -172,7 +176,7 @@ def test_cluster_that_is_there_is_used_and_left_alone(tmp_path: Path) -> None:
             process.terminate()
             process.communicate()
     statuses = [row.status for row in outcome.rows]
-    assert sorted(statuses) == ["done", "done", "failed", "no-tissue"]
+    assert sorted(statuses) == ["done", "done", "failed", "failed", "no-tissue"]
 
 
 def is_locked(folder: Path) -> bool:

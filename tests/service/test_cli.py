@@ -3,6 +3,7 @@
 import errno
 import io
 import json
+import os
 import subprocess
 import sys
 from contextlib import chdir, redirect_stderr, redirect_stdout
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.cli import main, sentence_from_oserror
+from service.cli import main, run_guarded, sentence_from_oserror
 from tests.service.painted import paint, write_model, write_slide
 
 SLIDES = ["info", "mask", "tile", "heatmap", "export", "batch", "phantom"]
@@ -94,6 +95,30 @@ def test_info_says_where_the_resolution_is_from(painted: Path) -> None:
     assert facts["mpp_source"]
 
 
+def test_name_that_is_no_utf8_goes_through_every_command(
+    painted: Path, model: str, tmp_path: Path
+) -> None:
+    slide = painted.rename(tmp_path / os.fsdecode(b"Pr\xe4parat.tiff"))
+    run_main = [sys.executable, "-c", "from service.cli import main; main()"]
+    shown = subprocess.run([*run_main, "info", slide], capture_output=True, check=True)
+    assert rb"Pr\udce4parat.tiff" in shown.stdout
+    formats = ("-f", "ome-tiff", "-f", "hdf5", "-f", "regions")
+    done = wsi("heatmap", slide, "-o", tmp_path / "out", "-m", model, "--mask", "none", *formats)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "list").mkdir()
+    slide.rename(tmp_path / "list" / slide.name)
+    done = wsi("batch", tmp_path / "list", "-o", tmp_path / "many", "-m", model, "--mask", "none")
+    assert done.returncode == 0, done.stderr
+    assert rb"Pr\udce4parat.tiff" in (tmp_path / "many" / "summary.csv").read_bytes()
+
+
+def test_more_memory_than_there_is_ends_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        run_guarded(lambda: np.empty(1 << 60, np.uint8))
+    assert left.value.code == 1
+    assert capsys.readouterr().err.startswith("error: out of memory (Unable to allocate 1.00 EiB")
+
+
 def test_heatmap_writes_all_that_it_promises(painted: Path, model: str, tmp_path: Path) -> None:
     done = wsi("heatmap", painted, "-o", tmp_path / "out", "-m", model, "--mask", "none")
     assert done.returncode == 0, done.stderr
@@ -166,6 +191,32 @@ def test_tile_store_holds_the_painted_tiles(painted: Path, tmp_path: Path) -> No
     store = TileStore.open(tmp_path / "painted.tiff.tiles.zarr")
     assert len(store) == 24
     assert store.read(0, 24)[:, 8, 8, 0].tolist() == list(range(0, 240, 10))
+
+
+def test_equal_tiles_are_kept_and_different_ones_need_overwriting(
+    painted: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "out" / "painted.tiff.tiles.zarr"
+    command = ("tile", painted, "-o", store.parent, "--mask", "none", "--tile-mpp", 0.5, "--json")
+    first = json.loads(wsi(*command, "--tile-px", 16).stdout)
+    made = store.stat().st_ino
+    again = json.loads(wsi(*command, "--tile-px", 16).stdout)
+    assert (first["kept"], again["kept"], store.stat().st_ino) == (False, True, made)
+    other = wsi(*command, "--tile-px", 32)
+    assert (other.returncode, "already there" in other.stderr) == (1, True)
+    assert json.loads(wsi(*command, "--tile-px", 32, "--overwrite").stdout)["tiles"] == 6
+    assert not json.loads(wsi(*command, "--tile-px", 16, "--overwrite").stdout)["kept"]
+
+
+def test_damaged_tiles_are_not_kept(painted: Path, tmp_path: Path) -> None:
+    command = ("tile", painted, "-o", tmp_path, "--mask", "none", "--tile-mpp", 0.5)
+    assert wsi(*command).returncode == 0
+    store = tmp_path / "painted.tiff.tiles.zarr"
+    shard = next(path for path in (store / "rgb").rglob("*") if path.name != "zarr.json")
+    shard = next(path for path in [shard, *shard.rglob("*")] if path.is_file())
+    shard.write_bytes(shard.read_bytes()[:-1])
+    assert wsi(*command).returncode == 1
+    assert wsi(*command, "--overwrite").returncode == 0
 
 
 def test_mask_can_be_given_back(painted: Path, model: str, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def _attributes(source: ExportSource) -> dict[str, Any]:
     """What both layouts state. No folder: it would be that of another machine."""
     grid = source.grid
     return {
-        "name": Path(source.slide.name).stem,
+        "name": Path(source.slide_name).stem,
         "level0_width": grid.size0.width,
         "level0_height": grid.size0.height,
         "level_dim": list(grid.size0),

@@ -66,7 +66,7 @@ def _metadata(source: ExportSource) -> dict[str, Any]:
         "axes": "CYX",
         "UUID": _uuid(source),
         "Creator": "wsi-heatmap",
-        "Name": f"{source.slide.name} {source.model}",
+        "Name": f"{source.slide_name} {source.model}",
         "Description": (
             "Class probabilities, NaN without tissue. Positions are um from the top left corner of "
             "the slide's level 0; PositionX and PositionY are the centre of the first pixel."

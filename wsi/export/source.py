@@ -29,6 +29,11 @@ class ExportSource:
     prob: NDArray[np.float32]  # (n, classes), in the order of `indices`
     mask: TissueMask
     overview: Overview | None = None  # the slide small, for pictures; absent where not needed
-    summary: Mapping[str, Any] = field(default_factory=dict)  # of heatmap.summarise()
+    summary: Mapping[str, Any] = field(default_factory=dict)  # of regions.summarise()
     warnings: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)  # the manifest, for the report
+
+    @property
+    def slide_name(self) -> str:
+        """In Unicode: bytes of a file's name that are no UTF-8 are escaped."""
+        return self.slide.name.encode("utf-8", "backslashreplace").decode()
