@@ -15,7 +15,7 @@ from wsi.identity import slide_identity
 from wsi.overview import read_overview
 from wsi.readers import open_slide
 from wsi.slide import Slide, require_mpp
-from wsi.tiler import TilePlan, plan_tiles, write_tiles
+from wsi.tiler import TilePlan, holds_tiles, plan_tiles, write_tiles
 
 __all__ = ["TilingRequest", "cut_tiles", "forecast_tiles"]
 
@@ -48,21 +48,27 @@ def cut_tiles(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Writes `out`/<slide name>.tiles.zarr; goes on where a stopped run was."""
+    """Writes `out`/<slide name>.tiles.zarr, or keeps the equal store that is there.
+
+    Goes on where a stopped run was. Raises WsiError; ResultExists where a different store is there.
+    """
     progress = progress or Silent()
     with _planned(request) as (slide, plan):
         target = out / f"{slide.info.name}.tiles.zarr"
-        progress.start("tiles", len(plan))
-        write_tiles(
-            slide,
-            plan,
-            target,
-            _made_from(request, slide),
-            restart=overwrite,
-            overwrite=overwrite,
-            on_progress=progress.advance,
-        )
-    return {"tiles": len(plan), "level": plan.level, "store": str(target)}
+        made_from = _made_from(request, slide)
+        kept = target.is_dir() and holds_tiles(target, plan, made_from)
+        if not kept:
+            progress.start("tiles", len(plan))
+            write_tiles(
+                slide,
+                plan,
+                target,
+                made_from,
+                restart=overwrite,
+                overwrite=overwrite,
+                on_progress=progress.advance,
+            )
+    return {"tiles": len(plan), "level": plan.level, "store": str(target), "kept": kept}
 
 
 @contextmanager

@@ -340,3 +340,11 @@ def test_tiles_of_a_real_slide_at_its_own_resolution_are_openslides_pixels(real_
         for tile, (x0, y0) in zip(collect(slide, plan), plan.xy0.tolist(), strict=True):
             expected = np.asarray(referee.read_region((x0, y0), 0, (100, 100)))[..., :3]
             assert np.array_equal(tile, expected)
+
+
+def test_large_tiles_are_written_a_shard_at_a_time(tmp_path: Path):
+    slide = make_slide(4096, 4096, tile=512)
+    plan = plan_tiles(slide.info, grid := make_grid(slide, 2048, 1.0), every_index(grid))
+    written: list[int] = []
+    write_tiles(slide, plan, tmp_path / "tiles.zarr", {}, on_progress=written.append)
+    assert written == [2, 2]  # of 12 MiB each, where a shard has 32

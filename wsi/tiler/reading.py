@@ -1,5 +1,6 @@
 """Plan to pixels: blocks decoded ahead in threads, each tile resampled once, in order."""
 
+import json
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -13,13 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi import __version__
+from wsi.errors import StoreIncomplete, StoreMismatch
 from wsi.geometry import Box
 from wsi.slide import RGB, Slide
-from wsi.store import TileStore
+from wsi.store import TileStore, shard_tiles
 from wsi.tiler.plan import Block, TilePlan
 from wsi.tiler.resampler import Straddler, resample_tile
 
-__all__ = ["TileBatch", "read_tiles", "write_tiles"]
+__all__ = ["TileBatch", "holds_tiles", "read_tiles", "write_tiles"]
 
 
 @dataclass(frozen=True)
@@ -84,24 +87,25 @@ def write_tiles(
     should_stop: Callable[[], bool] | None = None,
     restart: bool = False,
     overwrite: bool = False,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     on_progress: Callable[[int], object] | None = None,
 ) -> None:
     """Reads all tiles of the plan into a TileStore; goes on where a stopped run was.
 
     made_from: JSON, what identifies the slide and the mask; the grid and the level are added.
+    batch_size: tiles in memory at once; by default 64, or a shard of 32 MiB where that is fewer.
     on_progress is told how many tiles more are written.
     Raises CorruptSlide, StoreMismatch, ResultExists; StoreIncomplete after should_stop.
     """
-    all_made_from = {"grid": plan.grid.to_json(), "level": plan.level, **made_from}
+    tile_px = plan.grid.tile_px
     with TileStore.create(
-        path, plan.xy0, plan.grid.tile_px, all_made_from, restart=restart, overwrite=overwrite
+        path, plan.xy0, tile_px, _all_of(plan, made_from), restart=restart, overwrite=overwrite
     ) as writer:
         for missing in writer.missing:
             batches = read_tiles(
                 slide,
                 plan,
-                batch_size=batch_size,
+                batch_size=batch_size or min(64, shard_tiles(tile_px)),
                 first=missing.start,
                 stop=missing.stop,
                 workers=workers,
@@ -113,6 +117,22 @@ def write_tiles(
                     if on_progress is not None:
                         on_progress(len(batch))
         writer.finish()
+
+
+def holds_tiles(path: Path, plan: TilePlan, made_from: Mapping[str, Any]) -> bool:
+    """Whether a complete, undamaged store is there that write_tiles() would write again."""
+    try:
+        store = TileStore.open(path)
+        store.verify()
+    except (StoreIncomplete, StoreMismatch):
+        return False
+    wanted = json.loads(json.dumps(_all_of(plan, made_from)))
+    same_software = store.attributes["software"] == f"wsi {__version__}"
+    return same_software and store.made_from == wanted and np.array_equal(store.xy0, plan.xy0)
+
+
+def _all_of(plan: TilePlan, made_from: Mapping[str, Any]) -> dict[str, Any]:
+    return {"grid": plan.grid.to_json(), "level": plan.level, **made_from}
 
 
 def _read_in_order(
