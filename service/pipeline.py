@@ -14,7 +14,7 @@ from models.infer import Classifier, load_classifier, score_tiles
 from models.registry import resolve_model
 from service.errors import Stopped
 from service.outputs import OUTPUTS, require_outputs
-from service.picture import read_picture, write_png
+from service.picture import keep_small, read_picture, write_png
 from service.progress import Progress, Silent, StageClock
 from service.records import describe_run, describe_work, manifest_of
 from service.request import HeatmapRequest
@@ -116,14 +116,15 @@ def make_heatmap(
     require_outputs(request.formats)
     clock = StageClock(progress or Silent())
     result = ResultFolder(folder)
-    with opener(request.slide, request.mpp, request.reader, apply_icc=request.icc) as slide:
-        require_mpp(slide.info)
+    with opener(request.slide, request.mpp, request.reader, apply_icc=request.icc) as opened:
+        require_mpp(opened.info)
         with clock.stage("hash"):
-            work = describe_work(request, slide.info, card)
+            work = describe_work(request, opened.info, card)
         if result.holds(work):
             return HeatmapResult(folder, result.manifest() or {}, {}, kept=True)
         result.require_free(overwrite=overwrite)
         with clock.stage("mask"):
+            slide = keep_small(opened)
             prepared = prepare(request, slide, card)
         with result.writing(work, overwrite=overwrite) as partial:
             prob, device = _score(

@@ -1,6 +1,8 @@
 """The whole slide as one small picture, read in blocks: for masks, overlays and thumbnails."""
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +18,8 @@ BLOCK_PX = 2048
 """Side of what is read at once: 12 MB, and 50 MB as float32, whatever the slide's size. Whole file
 tiles of any common size where the resolutions are whole multiples, so that none is decoded twice.
 """
+
+MOST_THREADS = 4  # that decode and average, each a block of its own
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Overview:
 def read_overview(slide: Slide, mpp: float) -> Overview:
     """The slide at `mpp` um/px by area average from the best level; finer than level 0: level 0.
 
-    Memory is the picture and one block. Raises MissingResolution, CorruptSlide.
+    Memory is the picture and a block a thread. Raises MissingResolution, CorruptSlide.
     """
     slide_mpp = require_mpp(slide.info)
     mpp = max(mpp, slide_mpp.x, slide_mpp.y)
@@ -46,15 +50,23 @@ def read_overview(slide: Slide, mpp: float) -> Overview:
 
 def read_box(slide: Slide, level: int, px0: Scale, box: Box) -> NDArray[np.uint8]:
     """A box of the picture whose px are `px0` level-0 px, by area average of a level: uint8
-    (height, width, 3), a block at a time.
+    (height, width, 3), a block at a time in each of a few threads.
 
     What lies beyond the slide is not averaged in; a px wholly beyond it repeats the nearest.
     """
     rgb = np.empty((box.height, box.width, 3), np.uint8)
-    for block in _blocks(Size(box.width, box.height), _steps(slide, level, px0)):
+
+    def fill(block: Box) -> None:
         source = Box(box.x + block.x, box.y + block.y, block.width, block.height)
         pixels = _read_block(slide, level, px0, source)
         rgb[block.y : block.bottom, block.x : block.right] = pixels
+
+    blocks = list(_blocks(Size(box.width, box.height), _steps(slide, level, px0)))
+    if len(blocks) == 1:
+        fill(blocks[0])
+        return rgb
+    with ThreadPoolExecutor(min(MOST_THREADS, len(os.sched_getaffinity(0))), "overview") as pool:
+        list(pool.map(fill, blocks))
     return rgb
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-__all__ = ["area_average", "area_weights", "covered_weights", "linear_weights"]
+__all__ = ["area_average", "area_weights", "average_box", "covered_weights", "linear_weights"]
 
 
 def area_weights(start: float, stop: float, length: int, count: int) -> "csr_array":
@@ -99,7 +99,43 @@ def area_average(
     return np.asarray(mean.astype(np.uint8))
 
 
+def average_box(
+    rgb: NDArray[np.uint8],
+    left: float,
+    top: float,
+    right: float,
+    bottom: float,
+    shape: tuple[int, int],
+) -> NDArray[np.uint8]:
+    """The mean of each of `shape` (rows, columns) equal parts of a box of source pixels: uint8
+    (rows, columns, 3), an array of its own. What sticks out of the source: as in area_weights.
+    """
+    rows, columns = shape
+    height, width = rgb.shape[:2]
+    edges = (left, top, right, bottom)
+    is_inside = 0 <= left < right <= width and 0 <= top < bottom <= height
+    is_shrunk = bottom - top >= rows and right - left >= columns
+    if not (is_inside and is_shrunk and all(float(edge).is_integer() for edge in edges)):
+        down = area_weights(top, bottom, height, rows)
+        return area_average(rgb, down, area_weights(left, right, width, columns))
+    part = rgb[int(top) : int(bottom), int(left) : int(right)]
+    return part.copy() if part.shape[:2] == shape else _shrink(part, shape)
+
+
+def _shrink(rgb: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """By OpenCV, whose area average is exact from whole pixels to whole pixels.
+
+    1875 to 1300 px: 16 ms, area_average() 72 ms. In float32, since on uint8 halves go to even.
+    """
+    import cv2
+
+    mean = cv2.resize(rgb.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA)
+    return np.asarray((mean + np.float32(0.5)).astype(np.uint8))
+
+
 def _swap_axes(lines: NDArray[np.float32], across: int, channels: int) -> NDArray[np.float32]:
     """(n, across * channels) to (across, n * channels)."""
-    turned = lines.reshape(len(lines), across, channels).transpose(1, 0, 2)
-    return turned.reshape(across, len(lines) * channels)
+    import cv2
+
+    turned = cv2.transpose(lines.reshape(len(lines), across, channels))  # 4 times NumPy's rate
+    return np.asarray(turned, np.float32).reshape(across, len(lines) * channels)

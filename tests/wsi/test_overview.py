@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 import wsi.overview
-from wsi.errors import MissingResolution
+from wsi.errors import CorruptSlide, MissingResolution
 from wsi.geometry import Box, Mpp, Scale
 from wsi.overview import read_overview
 from wsi.readers.array import ArraySlide
@@ -80,6 +80,18 @@ def test_no_more_than_a_block_of_a_slide_without_a_pyramid_is_read_at_once():
     read_overview(Watched([pixels], Mpp(0.5, 0.5)), 8.0)
     assert max(box.width for box in boxes) == max(box.height for box in boxes) == 2048
     assert sum(box.width * box.height for box in boxes) == 5000 * 9000  # each pixel once
+
+
+def test_a_block_that_cannot_be_decoded_is_an_error(monkeypatch: pytest.MonkeyPatch):
+    class Damaged(ArraySlide):
+        def read_level(self, level: int, box: Box) -> NDArray[np.uint8]:
+            if box.x > 0 and box.y > 0:
+                raise CorruptSlide("the last block")
+            return super().read_level(level, box)
+
+    monkeypatch.setattr(wsi.overview, "BLOCK_PX", 40)
+    with pytest.raises(CorruptSlide, match="the last block"):
+        read_overview(Damaged([noise(80, 80)], Mpp(1.0, 1.0)), 2.0)
 
 
 def test_the_coarsest_level_that_is_fine_enough_is_read():

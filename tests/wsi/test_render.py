@@ -58,6 +58,25 @@ def test_blending_mixes_by_opacity() -> None:
     assert blend(under, over)[0].tolist() == [[100, 100, 100], [200, 0, 50], [120, 80, 90]]
 
 
+def test_a_blend_is_rounded_to_the_nearest_at_every_opacity() -> None:
+    shade = np.array([0, 1, 127, 128, 254, 255], np.uint8)
+    opacity = np.arange(256, dtype=np.uint8)
+    rgb = np.broadcast_to(shade[:, None, None, None], (6, 6, 256, 3)).reshape(36, 256, 3)
+    rgba = np.empty((6, 6, 256, 4), np.uint8)
+    rgba[..., :3], rgba[..., 3] = shade[None, :, None, None], opacity
+    rgba = rgba.reshape(36, 256, 4)
+    part = rgba[..., 3:] / 255
+    exact = rgba[..., :3] * part + rgb * (1 - part)  # never a half: 255 is odd
+    assert np.array_equal(blend(rgb, rgba), np.round(exact))
+
+
+def test_one_row_of_colors_lies_over_every_row_of_a_picture() -> None:
+    rng = np.random.default_rng(2)
+    under = rng.integers(0, 256, (5, 7, 3), np.uint8)
+    row = rng.integers(0, 256, (1, 7, 4), np.uint8)
+    assert np.array_equal(blend(under, row), blend(under, row.repeat(5, 0)))
+
+
 @pytest.mark.parametrize("format", ["png", "webp"])
 def test_transparent_pictures_come_back_as_they_were(format: str) -> None:
     rgba = shades([*np.linspace(0, 1, 300).tolist(), np.nan])[None].repeat(4, 0)

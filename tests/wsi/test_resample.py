@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from wsi.resample import area_average, area_weights
+from wsi.resample import area_average, area_weights, average_box
 
 
 def brute_weights(start: float, stop: float, length: int, count: int) -> NDArray[np.float64]:
@@ -63,3 +63,51 @@ def test_an_even_colour_stays_what_it_is(grey: int):
     rgb = np.full((29, 31, 3), grey, np.uint8)
     out = area_average(rgb, area_weights(0, 29, 29, 7), area_weights(0, 31, 31, 6))
     assert (out == grey).all()
+
+
+@pytest.mark.parametrize(
+    ("edges", "shape"),
+    [
+        ((0, 0, 48, 36), (12, 12)),  # whole pixels: 4 by 3
+        ((3, 2, 48, 37), (7, 11)),  # whole edges, fractions inside
+        ((0.5, 0, 48, 36), (9, 12)),  # an edge inside a pixel
+        ((0, 0, 55, 40), (10, 15)),  # sticks out on the right and below
+        ((5, 6, 9, 10), (8, 8)),  # enlarged
+        ((2, 3, 32, 33), (30, 10)),  # rows stay, columns shrink
+        ((7, 8, 18, 28), (20, 11)),  # pixels as they are
+    ],
+)
+def test_each_part_of_a_box_is_the_mean_of_what_it_covers(
+    edges: tuple[float, float, float, float], shape: tuple[int, int]
+):
+    rgb = np.random.default_rng(6).integers(0, 256, (37, 53, 3), dtype=np.uint8)
+    left, top, right, bottom = edges
+    expected = np.einsum(
+        "iy,jx,yxc->ijc",
+        brute_weights(top, bottom, 37, shape[0]),
+        brute_weights(left, right, 53, shape[1]),
+        rgb.astype(np.float64),
+    )
+    out = average_box(rgb, left, top, right, bottom, shape)
+    assert np.abs(out - expected).max() <= 0.5 + 1e-3
+
+
+def test_a_mean_of_a_half_rounds_up_at_any_factor():
+    rgb = np.zeros((4, 4, 3), np.uint8)
+    rgb[0, :2] = 4
+    rgb[0, 2:] = 20  # 48 / 16 = 3
+    assert average_box(rgb, 0, 0, 4, 4, (1, 1)).tolist() == [[[3, 3, 3]]]
+    rgb[1, 0] = 8  # 56 / 16 = 3.5
+    assert average_box(rgb, 0, 0, 4, 4, (1, 1)).tolist() == [[[4, 4, 4]]]
+    rgb[1, 1] = 240
+    rgb[3, 3] = 240
+    rgb[2, 2] = 240
+    rgb[3, 0] = 240
+    rgb[3, 1] = 144  # 1160 / 16 = 72.5, where half to even would give 72
+    assert average_box(rgb, 0, 0, 4, 4, (1, 1)).tolist() == [[[73, 73, 73]]]
+
+
+def test_a_box_of_pixels_as_they_are_is_a_copy():
+    rgb = np.full((4, 4, 3), 9, np.uint8)
+    average_box(rgb, 0, 0, 4, 4, (4, 4))[:] = 0
+    assert (rgb == 9).all()

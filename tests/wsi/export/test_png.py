@@ -1,5 +1,6 @@
 """Pictures that lie on the slide to the pixel, and whose writing stays clear of everything."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,15 @@ def test_the_bare_heatmap_is_its_cells_enlarged(tmp_path: Path) -> None:
     assert (rgba[32:64, 96:] == [*colormap("viridis")[7 * 16], 255]).all()  # 7 / 16
     assert text["origin0"] == "100 200"
     assert text["px0"] == "25 25"
+
+
+def test_text_chunks_hold_any_script_and_the_file_is_sound(tmp_path: Path) -> None:
+    source = replace(make_pictured(), model="модель 乳腺")
+    path = write_overlay(source, tmp_path / "overlay.png")
+    with Image.open(path) as picture:
+        picture.verify()  # the checksum of every chunk
+    _, text = read_png(path)
+    assert text == {"model": "модель 乳腺", "slide_id": source.slide_id}
 
 
 def test_a_map_of_more_cells_than_a_picture_has_pixels_is_halved(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from tests.wsi.readers.tiffs import make_pixels, write_pyramid, write_tiff
 from wsi.geometry import Mpp
 from wsi.readers import open_slide
 from wsi.readers.array import ArraySlide
+from wsi.readers.kept import KeptLevel
 from wsi.slide import Slide
 
 
@@ -49,6 +50,13 @@ class TestInSrgb(ReaderContract):
         profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
         write_pyramid(tmp_path / "a.tiff", [(403, 301), (201, 150)], iccprofile=profile)
         return lambda: open_slide(tmp_path / "a.tiff", apply_icc=True)
+
+
+class TestKeptLevel(ReaderContract):
+    @pytest.fixture
+    def open_it(self, tmp_path: Path) -> OpenSlide:
+        write_pyramid(tmp_path / "a.tiff", [(403, 301), (201, 150), (100, 75)])
+        return lambda: KeptLevel(open_slide(tmp_path / "a.tiff"), 1)
 
 
 @pytest.mark.real_data
