@@ -1,10 +1,10 @@
 """How the service is set up: the only reader of the environment (`WSI_…`)."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 __all__ = ["GIB", "MIB", "Settings"]
 
@@ -12,8 +12,23 @@ MIB = 1 << 20
 GIB = 1 << 30
 
 
+def _split(value: Any) -> Any:
+    """`a, b` of the environment."""
+    if not isinstance(value, str):
+        return value
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Folders = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
+Ways = Annotated[tuple[Literal["keys", "jwt"], ...], NoDecode, BeforeValidator(_split)]
+
+
 class Settings(BaseSettings):
-    """Every setting with its default; `WSI_DATA=/srv/wsi`, `WSI_LEASE_S=60` and so on set them."""
+    """Every setting with its default; `WSI_DATA=/srv/wsi`, `WSI_LEASE_S=60` and so on set them.
+
+    Lists are separated by commas: `WSI_AUTH=keys,jwt`.
+    """
 
     model_config = SettingsConfigDict(env_prefix="WSI_", extra="forbid", frozen=True)
 
@@ -23,7 +38,7 @@ class Settings(BaseSettings):
     port: int = 8000
     public_url: str | None = None  # as clients see it, where a proxy changes it
 
-    auth: tuple[Literal["keys", "jwt"], ...] = ()  # empty: no authentication, loopback only
+    auth: Ways = ()  # empty: no authentication, loopback only
     jwt_jwks_url: str | None = None
     jwt_jwks_file: Path | None = None
     jwt_issuer: str | None = None
@@ -31,11 +46,11 @@ class Settings(BaseSettings):
     jwt_tenant_claim: str = "sub"
     token_secret: SecretStr | None = None  # of tile tokens; None: made once, kept in `data`
     token_ttl_s: int = 900
-    cors_origins: tuple[str, ...] = ()
+    cors_origins: Names = ()
 
-    slide_roots: tuple[Path, ...] = ()  # slides below them may be named by path
+    slide_roots: Folders = ()  # slides below them may be named by path
     model: str = "idc-resnet18"
-    models: tuple[str, ...] = ()  # names or folders that clients may ask for besides `model`
+    models: Names = ()  # names or folders that clients may ask for besides `model`
     device: str = "auto"
     batch_size: int = 128
 
