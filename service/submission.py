@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from models.card import ModelCard
-from service.errors import InvalidRequest
 from service.jobs import NewJob
 from service.request import DEFAULT_MIN_TISSUE, HeatmapRequest
 from service.results import work_sha256
+from wsi.errors import InvalidOption
 from wsi.geometry import MPP_RANGE, is_plausible_mpp
 
 __all__ = [
@@ -66,7 +66,7 @@ def submission(
 ) -> NewJob:
     """The job that makes what was asked of a slide.
 
-    `model`: what a worker resolves to `card`, a name or a folder. Raises InvalidRequest.
+    `model`: what a worker resolves to `card`, a name or a folder. Raises InvalidOption.
     """
     require_valid(asked, card)
     request = _request(model, asked)
@@ -135,19 +135,19 @@ def _json_from_request(request: HeatmapRequest) -> dict[str, Any]:
 
 
 def require_valid(asked: Asked, card: ModelCard) -> None:
-    """Refuses before the upload what a worker would refuse after it. Raises InvalidRequest."""
+    """Refuses before the upload what a worker would refuse after it. Raises InvalidOption."""
     if asked.mpp is not None and not is_plausible_mpp(asked.mpp):
         low, high = MPP_RANGE
-        raise InvalidRequest(f"mpp {asked.mpp:g}: use {low:g} to {high:g} micrometres a pixel")
+        raise InvalidOption(f"mpp {asked.mpp:g}: use {low:g} to {high:g} micrometres a pixel")
     if asked.stride_px is not None and not 1 <= asked.stride_px <= card.tile_px:
-        raise InvalidRequest(
+        raise InvalidOption(
             f"stride {asked.stride_px}: use 1 to {card.tile_px}, the tile size of {card.name}"
         )
     _check_names(asked)
     if abs(asked.priority) > MAX_PRIORITY:
-        raise InvalidRequest(f"priority {asked.priority}: use -{MAX_PRIORITY} to {MAX_PRIORITY}")
+        raise InvalidOption(f"priority {asked.priority}: use -{MAX_PRIORITY} to {MAX_PRIORITY}")
     if asked.idempotency_key is not None and not IDEMPOTENCY_KEY.fullmatch(asked.idempotency_key):
-        raise InvalidRequest("Idempotency-Key: use 1 to 200 printable ASCII characters, no spaces")
+        raise InvalidOption("Idempotency-Key: use 1 to 200 printable ASCII characters, no spaces")
 
 
 def _check_names(asked: Asked) -> None:
@@ -155,12 +155,12 @@ def _check_names(asked: Asked) -> None:
     from wsi.mask import MASK_METHODS
 
     if asked.mask not in MASK_METHODS:
-        raise InvalidRequest(f"mask {asked.mask!r}: use one of {', '.join(MASK_METHODS)}")
+        raise InvalidOption(f"mask {asked.mask!r}: use one of {', '.join(MASK_METHODS)}")
     unknown = [name for name in asked.outputs if name not in ALWAYS + CHOICES]
     if unknown:
-        raise InvalidRequest(
+        raise InvalidOption(
             f"output {unknown[0]!r}: use one of {', '.join(ALWAYS + CHOICES)}; "
             f"the first {len(ALWAYS)} come always"
         )
     if not 0 <= asked.min_tissue <= 1:
-        raise InvalidRequest(f"min_tissue {asked.min_tissue:g}: use a fraction, 0 to 1")
+        raise InvalidOption(f"min_tissue {asked.min_tissue:g}: use a fraction, 0 to 1")

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 from uuid import NAMESPACE_URL, uuid5
@@ -30,7 +30,7 @@ from wsi.slide import RGB
 if TYPE_CHECKING:
     from shapely import MultiPolygon, Polygon
 
-__all__ = ["FRAMES", "KINDS", "write"]
+__all__ = ["FRAMES", "KINDS", "stream", "write"]
 
 KINDS = ("tiles", "regions", "both")
 
@@ -72,6 +72,21 @@ def write(
     that QuPath recognises what it has. Memory is one block of tiles, however many there are.
     Raises InvalidOption.
     """
+    pieces = stream(source, kind=kind, threshold=threshold, frame=frame, object_type=object_type)
+    with _opened(path) as file:
+        file.writelines(pieces)
+    return path
+
+
+def stream(
+    source: ExportSource,
+    *,
+    kind: str = "tiles",
+    threshold: float | None = None,
+    frame: str = "qupath",
+    object_type: str = "tile",
+) -> Iterator[bytes]:
+    """What write() writes, uncompressed, some hundred kB at a time. InvalidOption comes at once."""
     _check("kind", kind, KINDS)
     _check("frame", frame, FRAMES)
     _check("object_type", object_type, ("tile", "detection"))
@@ -79,11 +94,8 @@ def write(
     if not 0 <= at <= 1:
         raise InvalidOption(f"threshold {at}: use a probability, 0 to 1")
     origin0 = source.slide.bounds0 if frame == "qupath" else Box(0, 0, *source.slide.size)
-    with _opened(path) as file:
-        file.write(_head(source, at, frame, origin0))
-        file.writelines(_joined(_features(source, kind, at, origin0, object_type)))
-        file.write(b"\n]}\n")
-    return path
+    features = _joined(_features(source, kind, at, origin0, object_type))
+    return chain((_head(source, at, frame, origin0),), features, (b"\n]}\n",))
 
 
 def _check(name: str, value: str, allowed: Iterable[str]) -> None:
