@@ -15,6 +15,7 @@ from service.cli.heatmaps import batch, export, heatmap
 from service.cli.keys import keys_app
 from service.cli.machine import doctor
 from service.cli.networks import evaluate, models_app, train
+from service.cli.server import serve, worker
 from service.cli.slides import info, mask, phantom, tile
 
 __all__ = ["app", "main", "run_guarded", "sentence_from_oserror"]
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 COMMANDS: tuple[Callable[..., None], ...] = (
     info, mask, tile, heatmap, export, batch, phantom, train, evaluate, doctor,
+    serve, worker,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)

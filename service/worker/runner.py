@@ -17,6 +17,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from service.errors import Stopped
+from service.logs import configure_logs
 from service.settings import Settings
 from service.worker.channel import Channel, ChannelClosed
 from service.worker.failure import failure_of
@@ -218,6 +219,7 @@ def serve(arguments: Sequence[str] | None = None, fault: Fault = no_fault) -> No
     with Path(os.devnull).open("rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     settings = Settings.model_validate((channel.receive() or {})["settings"])
+    configure_logs(settings.log_level, settings.log_format)
     Runner(channel, settings, fault).work()
 
 

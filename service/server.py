@@ -1,0 +1,126 @@
+"""The whole service on one machine: the API in this process, its workers beside it."""
+
+import ipaddress
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from service.app import create_app
+from service.database import open_database, upgrade
+from service.errors import InvalidRequest
+from service.settings import Settings
+from service.worker.fleet import Fleet, worker_environments
+
+__all__ = ["require_safe_address", "serve"]
+
+logger = logging.getLogger(__name__)
+
+MAX_CONNECTIONS = 1000
+"""At the same time; what comes on top is answered 503 at once."""
+
+KEEP_ALIVE_S = 15
+MAX_HEADER_BYTES = 64 << 10
+FLEET_S = 10.0
+"""What workers get beyond `shutdown_s` before they are ended by force: in all less than 45 s."""
+
+
+def serve(settings: Settings, announce: Callable[[str], object]) -> None:
+    """Until SIGTERM or SIGINT. `announce` is told the URL once it answers.
+
+    Raises InvalidRequest, before anything listens.
+    """
+    require_safe_address(settings)
+    settings.data.mkdir(parents=True, exist_ok=True)
+    prepare(settings)
+    app = create_app(settings)
+    fleet = Fleet(worker_environments(settings))
+    server = _Server(_config(app, settings), fleet, announce)
+    # uvicorn sends itself the signal again when it has ended; it has done its work by then
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _ignore)
+    fleet.start()
+    try:
+        server.run()
+    finally:
+        fleet.close(settings.shutdown_s + FLEET_S)
+
+
+def prepare(settings: Settings) -> None:
+    """This release's tables, and no leftovers of a process that died."""
+    engine = open_database(settings.database)
+    try:
+        upgrade(engine)
+    finally:
+        engine.dispose()
+
+
+def require_safe_address(settings: Settings) -> None:
+    """Raises InvalidRequest where everybody on the network would be let in."""
+    if settings.auth or _is_loopback(settings.host):
+        return
+    raise InvalidRequest(
+        f"--host {settings.host} lets others in, and nobody would be asked for a key: "
+        "set WSI_AUTH='[\"keys\"]' and make keys with `wsi keys create`, or use --host 127.0.0.1"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # what a proxy says of the client is used for nothing
+        ws="none",
+        lifespan="on",
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=int(settings.shutdown_s),
+        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+    )
+
+
+class _Server(uvicorn.Server):
+    """Tells the workers to stop as soon as it is told itself, and ends streams of events."""
+
+    def __init__(
+        self, config: uvicorn.Config, fleet: Fleet, announce: Callable[[str], object]
+    ) -> None:
+        super().__init__(config)
+        self._fleet, self._announce = fleet, announce
+
+    async def startup(self, sockets: "list[socket.socket] | None" = None) -> None:
+        await super().startup(sockets)
+        host = self.config.host
+        port = self.servers[0].sockets[0].getsockname()[1]
+        self._announce(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._fleet.stop()
+        super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: "list[socket.socket] | None" = None) -> None:
+        service = getattr(self.config.loaded_app.state, "service", None)
+        if service is not None:  # else listeners would hold their connections to the last second
+            service.watcher.close()
+        await super().shutdown(sockets)
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    pass
