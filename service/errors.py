@@ -2,6 +2,7 @@
 
 __all__ = [
     "ArchiveUnsafe",
+    "Busy",
     "ChecksumMismatch",
     "Conflict",
     "DecoderCrashed",
@@ -67,6 +68,10 @@ class TooManyRequests(ServiceError):
 
 class QueueFull(TooManyRequests):
     """More jobs wait than the operator allows."""
+
+
+class Busy(ServiceError):
+    """All of what a request needs is in use for the moment."""
 
 
 class QuotaExceeded(ServiceError):

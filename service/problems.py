@@ -123,6 +123,7 @@ SLUGS: dict[type[BaseException], str] = {
     errors.NotAllowed: "not-allowed",
     errors.TooManyRequests: "too-many-requests",
     errors.QueueFull: "queue-full",
+    errors.Busy: "busy",
     errors.QuotaExceeded: "quota-exceeded",
     errors.NoSpace: "no-space",
     errors.TooLarge: "too-large",
