@@ -1,14 +1,14 @@
 """One slide through the whole job: seconds a stage, tiles/s, peak memory, and the two floors.
 
-    python -m benchmarks.slide [--size 40000 | --slide PATH] [--json FILE]
+    python -m benchmarks.slide [--size 20000 | --slide PATH] [--json FILE]
 
 The floors (docs/performance.md) are measured in the same run: every native tile of the file that
 the plan needs decoded once, by libjpeg-turbo on bytes that are in memory already; and every tile
 through the network once, on batches that are there already. On a CPU the two add up: decoding in
 core-seconds / cores, and the network in seconds on all cores.
 
-A small slide goes first, so that libraries are loaded and the network is warm, as they are from the
-second slide of a batch on.
+A smaller slide goes first, so that libraries are loaded and the network has seen a full batch, as
+from the second slide of a folder on.
 """
 
 import argparse
@@ -36,12 +36,12 @@ from wsi.tiler import TilePlan, read_tiles
 
 __all__ = ["main", "measure_slide"]
 
-WARM_PX = 4_000
+WARM_PX = 16_000
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", type=int, default=40_000, help="side of the phantom, px")
+    parser.add_argument("--size", type=int, default=20_000, help="side of the phantom, px")
     parser.add_argument("--slide", type=Path, help="a tiled JPEG TIFF instead of the phantom")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path)
