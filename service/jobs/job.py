@@ -5,7 +5,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["MAX_ATTEMPTS", "Job", "JobState", "NewJob", "NewResult", "Submitted", "Verdict"]
+from service.problems import problem
+
+__all__ = [
+    "MAX_ATTEMPTS",
+    "Job",
+    "JobState",
+    "NewJob",
+    "NewResult",
+    "Submitted",
+    "Verdict",
+    "worker_lost",
+]
 
 MAX_ATTEMPTS = 3
 
@@ -88,3 +99,11 @@ class NewResult:
     work_key: str
     size_bytes: int
     manifest_sha256: str
+
+
+def worker_lost() -> dict[str, Any]:
+    """The problem of a job that no worker finished in MAX_ATTEMPTS tries."""
+    return problem(
+        "worker-lost",
+        f"Each of its {MAX_ATTEMPTS} workers died or fell silent; submit it again to try anew.",
+    )
