@@ -1,6 +1,7 @@
 """Heatmaps on disk lie on the slide, and validate with readers that are not ours."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.storage import LocalStore
 
-from wsi.errors import InvalidOption, ResultExists
+from wsi.errors import InvalidOption, ResultExists, StoreIncomplete
 from wsi.geometry import Scale
 from wsi.store import read_heatmap, write_heatmap
 
@@ -135,3 +136,27 @@ def test_a_heatmap_that_does_not_fit_together_is_refused(
 ):
     with pytest.raises(InvalidOption, match=message):
         save_heatmap(tmp_path / "heatmap.zarr", **changes)
+
+
+@pytest.mark.parametrize("ngff", ["0.5", "0.4"])
+@pytest.mark.parametrize("part", ["image", "labels/tissue"])
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+def test_a_damaged_or_missing_chunk_is_not_read_as_no_tissue(
+    tmp_path: Path, ngff: str, part: str, damage: str
+):
+    path = tmp_path / "heatmap.zarr"
+    save_heatmap(path, ngff)
+    level = path / ("1" if part == "image" else f"{part}/1")
+    chunk = next(f for f in level.rglob("*") if f.is_file() and f.name.isdecimal())
+    chunk.unlink() if damage == "gone" else chunk.write_bytes(chunk.read_bytes()[:5])
+    with pytest.raises(StoreIncomplete, match="damaged or missing"):
+        read_heatmap(path)
+
+
+@pytest.mark.parametrize("part", ["0", "labels", "labels/tissue/2"])
+def test_a_heatmap_that_lost_a_part_is_incomplete(tmp_path: Path, part: str):
+    path = tmp_path / "heatmap.zarr"
+    save_heatmap(path)
+    shutil.rmtree(path / part)
+    with pytest.raises(StoreIncomplete, match="damaged or missing"):
+        read_heatmap(path)

@@ -366,6 +366,15 @@ def test_a_damaged_tile_is_noticed_when_it_is_read_and_by_the_checksums(tmp_path
         store.verify()
 
 
+def test_a_missing_shard_of_tiles_is_not_read_as_black(tmp_path: Path):
+    path = tmp_path / "tiles.zarr"
+    write_tiles(path, make_tiles(20, tile_px=64))
+    (shard,) = (path / "rgb" / "c").rglob("0/0/0/0")
+    shard.unlink()
+    with pytest.raises(StoreIncomplete, match="tiles 3 to 4 cannot be read"):
+        TileStore.open(path).read(3, 5)
+
+
 def test_a_damaged_last_shard_of_tiles_is_replaced_without_being_read(tmp_path: Path):
     tiles, path = make_tiles(150), tmp_path / "tiles.zarr"
     with TileStore.create(path, make_positions(150), 256, {}) as writer:

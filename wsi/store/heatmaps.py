@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi.errors import InvalidOption
+from wsi.errors import InvalidOption, StoreIncomplete
 from wsi.geometry import Scale
 from wsi.store.folder import (
     ATTRIBUTES,
@@ -110,15 +110,23 @@ def read_heatmap(path: Path) -> StoredHeatmap:
     """Everything that write_heatmap() was given. Raises StoreIncomplete, StoreMismatch."""
     group = open_group(path, "heatmap")
     own = read_attributes(group)
-    return StoredHeatmap(
-        levels=tuple(_read_levels(group)),
-        labels=tuple(_read_levels(group[f"labels/{LABEL}"])),
-        classes=tuple(own["classes"]),
-        cell_um=Scale(*own["cell_um"]),
-        origin_um=Scale(*own["origin_um"]),
-        attributes=own["attributes"],
-        ngff=own["ngff"],
-    )
+    try:
+        levels, labels = (_read_levels(each) for each in (group, group[f"labels/{LABEL}"]))
+        if len(levels) != len(labels):
+            raise KeyError(f"{len(levels)} levels and {len(labels)} of tissue")
+        return StoredHeatmap(
+            levels=tuple(levels),
+            labels=tuple(labels),
+            classes=tuple(own["classes"]),
+            cell_um=Scale(*own["cell_um"]),
+            origin_um=Scale(*own["origin_um"]),
+            attributes=own["attributes"],
+            ngff=own["ngff"],
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise StoreIncomplete(
+            f"{path}: a part of it is damaged or missing ({error}); make the result again"
+        ) from error
 
 
 def open_heatmap(path: Path) -> "OpenHeatmap":
@@ -172,8 +180,15 @@ def _write_levels(
 
 
 def _read_levels(group: Any) -> list[NDArray[Any]]:
-    names = sorted((name for name, _ in group.arrays()), key=int)
-    return [np.asarray(group[name][...]) for name in names]
+    """Raises KeyError where a chunk is missing, which zarr takes for one full of NaN or 0."""
+    arrays = dict(group.arrays())
+    levels = []
+    for number in range(max(1, len(arrays))):
+        array = arrays[str(number)]
+        if array.nchunks_initialized < array.nchunks:
+            raise KeyError(f"chunks of {array.path}")
+        levels.append(np.asarray(array[...]))
+    return levels
 
 
 def _placement(level: int, cell_um: Scale, origin_um: Scale) -> tuple[Scale, Scale]:

@@ -261,6 +261,12 @@ class RowStore:
     def made_from(self) -> dict[str, Any]:
         return dict(self.attributes["made_from"])
 
+    def has_shards(self, start: int, stop: int) -> bool:
+        """Whether the files of those rows are there; what is in them is not looked at."""
+        per_shard = self.attributes["shard_rows"]
+        shards = range(start // per_shard, -(-stop // per_shard))
+        return all(_file_of(self.path, self._rows, shard).is_file() for shard in shards)
+
     def damage(self, start: int, stop: int) -> StoreIncomplete:
         return StoreIncomplete(
             f"{self.path}: tiles {start} to {stop - 1} cannot be read; make the store again"

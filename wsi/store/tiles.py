@@ -55,6 +55,8 @@ class TileStore(RowStore):
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
         """uint8 (stop - start, tile_px, tile_px, 3), RGB. Raises StoreIncomplete."""
+        if not self.has_shards(start, stop):  # zarr would take a missing one for black tiles
+            raise self.damage(start, stop)
         try:
             return np.asarray(self._rows[start:stop], np.uint8)
         except (OSError, ValueError, RuntimeError) as error:
