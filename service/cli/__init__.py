@@ -12,6 +12,7 @@ from types import FrameType
 import typer
 
 from service.cli.heatmaps import batch, export, heatmap
+from service.cli.keeping import gc
 from service.cli.keys import keys_app
 from service.cli.machine import doctor
 from service.cli.networks import evaluate, models_app, train
@@ -29,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 COMMANDS: tuple[Callable[..., None], ...] = (
-    info, mask, tile, heatmap, export, batch, phantom, train, evaluate, doctor,
+    info, mask, tile, heatmap, export, batch, phantom, train, evaluate, doctor, gc,
     serve, worker,
 )  # fmt: skip
 for command in COMMANDS:
