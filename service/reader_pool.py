@@ -1,0 +1,234 @@
+"""Reader processes that stay open between requests, each for one slide of one tenant only."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from service.errors import Busy, DecoderCrashed, DecoderTimeout
+from service.sandbox.slide import SandboxedSlide, open_in_sandbox
+from wsi.errors import SlideNotFound
+
+__all__ = ["ReaderKey", "ReaderPool"]
+
+OpenPath = Callable[[str, tuple[float, float] | None], SandboxedSlide]
+Failure = DecoderCrashed | DecoderTimeout
+RESTARTS = 1  # a crash may be the machine's fault; a second one is the file's
+
+
+class ReaderKey(NamedTuple):
+    """Whose slide it is. The same id under another tenant is another slide."""
+
+    tenant: str
+    slide_id: str
+
+
+class _Place(NamedTuple):
+    """A key over a file as it is now: one that was replaced is opened anew."""
+
+    key: ReaderKey
+    path: str
+    mpp: tuple[float, float] | None
+    file: tuple[int, int, int, int]  # device, inode, bytes, time of the last change
+
+
+@dataclass
+class _Entry:
+    """All but `opening` is guarded by the pool's lock. `failure` is the last one."""
+
+    opening: threading.Lock = field(default_factory=threading.Lock)
+    slide: SandboxedSlide | None = None
+    borrowers: int = 0
+    used_at: float = 0.0
+    failure: Failure | None = None
+    failed_at: float = 0.0
+    failures: int = 0
+
+
+class ReaderPool:
+    """At most `most` reader processes; the one that was not used for longest makes room.
+
+    One that nobody used for `idle_s` is ended. One that crashed is replaced once; when its
+    successor crashes too, the error stands for `grace_s`, and nobody is served from the file until
+    then. Safe to use from several threads.
+    """
+
+    def __init__(
+        self,
+        most: int = 16,
+        *,
+        idle_s: float = 120.0,
+        grace_s: float = 300.0,
+        open_path: OpenPath = open_in_sandbox,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._most = most
+        self._idle_s = idle_s
+        self._grace_s = grace_s
+        self._open_path = open_path
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._entries: dict[_Place, _Entry] = {}
+        self._sweeper: threading.Thread | None = None
+        self._closed = False
+
+    @contextmanager
+    def borrow(
+        self, key: ReaderKey, path: str | Path, mpp: tuple[float, float] | None = None
+    ) -> Iterator[SandboxedSlide]:
+        """The slide, open; others may read from it at the same time. Do not close it.
+
+        Raises what open_in_sandbox raises, and Busy where all readers are in use.
+        """
+        place = _Place(key, str(path), mpp, _file_identity(str(path)))
+        entry = self._enter(place)
+        try:
+            yield self._opened(place, entry)
+        finally:
+            self._leave(entry)
+
+    def prune(self) -> None:
+        """Ends the readers that have been idle for too long, and forgets old failures."""
+        with self._changed:
+            now = self._clock()
+            idle = [
+                place
+                for place, entry in self._entries.items()
+                if entry.borrowers == 0
+                and now - entry.used_at >= (self._grace_s if entry.failures else self._idle_s)
+            ]
+            slides = [self._entries.pop(place).slide for place in idle]
+        _close_all(slides)
+
+    def drop(self, key: ReaderKey) -> None:
+        """Ends the readers of a slide that is being deleted, those in use when they are done."""
+        with self._changed:
+            mine = [place for place in self._entries if place.key == key]
+            entries = [self._entries.pop(place) for place in mine]
+            self._changed.wait_for(lambda: not any(entry.borrowers for entry in entries))
+        _close_all([entry.slide for entry in entries])
+
+    def close(self) -> None:
+        """Ends all readers, after the reads that go on. May be called twice."""
+        with self._changed:
+            self._closed = True
+            entries = list(self._entries.values())
+            self._entries.clear()
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not any(entry.borrowers for entry in entries))
+            sweeper, self._sweeper = self._sweeper, None
+        _close_all([entry.slide for entry in entries])
+        if sweeper is not None:
+            sweeper.join()
+
+    def __len__(self) -> int:
+        """Readers that are open, or about to be."""
+        with self._changed:
+            return self._count()
+
+    def _enter(self, place: _Place) -> _Entry:
+        self.prune()
+        evicted: list[SandboxedSlide | None] = []
+        with self._changed:
+            if self._closed:
+                raise Busy("the service is being shut down; ask again in a minute")
+            entry = self._entries.get(place)
+            if entry is None or (entry.slide is None and entry.borrowers == 0):
+                evicted = self._make_room()
+            entry = self._entries.setdefault(place, _Entry())
+            entry.borrowers += 1
+            self._start_sweeper()
+        _close_all(evicted)
+        return entry
+
+    def _count(self) -> int:
+        return sum(1 for e in self._entries.values() if e.slide is not None or e.borrowers)
+
+    def _make_room(self) -> list[SandboxedSlide | None]:
+        if self._count() < self._most:
+            return []
+        idle = {
+            place: entry
+            for place, entry in self._entries.items()
+            if entry.borrowers == 0 and entry.slide is not None
+        }
+        if not idle:
+            raise Busy(f"all {self._most} slide readers are in use; ask again in a few seconds")
+        oldest = min(idle, key=lambda place: idle[place].used_at)
+        return [self._entries.pop(oldest).slide]
+
+    def _leave(self, entry: _Entry) -> None:
+        with self._changed:
+            entry.borrowers -= 1
+            entry.used_at = self._clock()
+            self._note_failure(entry)
+            self._changed.notify_all()
+
+    def _opened(self, place: _Place, entry: _Entry) -> SandboxedSlide:
+        """Opening takes milliseconds to seconds; those who want the same slide wait for it, others
+        do not."""
+        with entry.opening:
+            with self._changed:
+                self._note_failure(entry)
+                if entry.slide is not None:
+                    return entry.slide
+                self._raise_standing(entry)
+            try:
+                slide = self._open_path(place.path, place.mpp)
+            except (DecoderCrashed, DecoderTimeout) as error:
+                with self._changed:
+                    self._count_failure(entry, error)
+                raise
+            with self._changed:
+                entry.slide = slide
+            return slide
+
+    def _note_failure(self, entry: _Entry) -> None:
+        """A dead slide is let go: others may still hold it, and are told why by itself."""
+        if entry.slide is not None and entry.slide.failure is not None:
+            self._count_failure(entry, entry.slide.failure)
+            entry.slide = None
+
+    def _count_failure(self, entry: _Entry, failure: Failure) -> None:
+        now = self._clock()
+        if entry.failures and now - entry.failed_at >= self._grace_s:
+            entry.failures = 0
+        entry.failure, entry.failed_at = failure, now
+        entry.failures += 1
+
+    def _raise_standing(self, entry: _Entry) -> None:
+        if entry.failure is None or entry.failures <= RESTARTS:
+            return
+        if self._clock() - entry.failed_at < self._grace_s:
+            raise type(entry.failure)(*entry.failure.args)
+        entry.failures = 0
+
+    def _start_sweeper(self) -> None:
+        if self._sweeper is None:
+            self._sweeper = threading.Thread(target=self._sweep, name="reader-pool", daemon=True)
+            self._sweeper.start()
+
+    def _sweep(self) -> None:
+        """Without it the readers of the last requests of a day would stay until the next day."""
+        while True:
+            with self._changed:
+                if self._changed.wait_for(lambda: self._closed, timeout=self._idle_s / 4):
+                    return
+            self.prune()
+
+
+def _close_all(slides: list[SandboxedSlide | None]) -> None:
+    for slide in slides:
+        if slide is not None:
+            slide.close()
+
+
+def _file_identity(path: str) -> tuple[int, int, int, int]:
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError) as error:
+        raise SlideNotFound(f"{path}: there is no such file; check the path") from error
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

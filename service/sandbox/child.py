@@ -1,0 +1,141 @@
+"""The reader process: shuts the door, opens one slide, and answers reads until it is ended."""
+
+import mmap
+import os
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from service.sandbox.confinement import confine, narrow_files
+from service.sandbox.description import clean_text, describe_slide
+from service.sandbox.wire import MAX_TAIL_BYTES, BadMessage, Message, SandboxLimits, receive, send
+from wsi.errors import UnsupportedSlide, WsiError
+from wsi.geometry import Box, Mpp
+from wsi.readers import open_source
+from wsi.readers.gate import Source, check_header
+from wsi.slide import Slide
+
+__all__ = ["Opener", "run", "serve"]
+
+Opener = Callable[[Source, Mpp | None, str, bool], Slide]
+OUT_OF_MEMORY, FAILED = "MemoryError", "Exception"
+
+
+def run(control: socket.socket, job: dict[str, Any]) -> None:
+    serve(control, job, _open)
+
+
+def serve(control: socket.socket, job: dict[str, Any], opener: Opener) -> None:
+    """Answers on `control` with the mode and the slide's description or an error, then serves what
+    comes there: sockets, on each of which boxes are asked for one after the other.
+
+    A job without a path is answered with the mode alone.
+    """
+    os.chdir(job["cwd"])
+    path = job["path"]
+    limits = SandboxLimits(**job["limits"])
+    mode = confine(limits, _surroundings(path), job["parent"], netns=job["netns"]).to_json()
+    if path is None:
+        send(control, {"mode": mode})
+        return
+    try:
+        slide = _open_narrowed(job, opener)
+        profile = _profile(slide)
+    except Exception as error:  # all that the parent can know of it is what is sent now
+        send(control, {"mode": mode, **_error_body(error)})
+        return
+    send(control, {"mode": mode, "slide": describe_slide(slide.info)}, profile or b"")
+    _serve_sockets(control, slide)
+
+
+def _open(source: Source, mpp: Mpp | None, reader: str, apply_icc: bool) -> Slide:
+    return open_source(source, mpp, reader, apply_icc=apply_icc)
+
+
+def _open_narrowed(job: dict[str, Any], opener: Opener) -> Slide:
+    """The gate, which is Python, may look at the slide's neighbours; decoders may not."""
+    source = check_header(job["path"])
+    # OpenSlide looks for the other files of a DICOM series in their folder
+    folders = {file.parent for file in source.files} if source.kind == "dicom" else set()
+    narrow_files(source.files, folders)
+    mpp = Mpp(*job["mpp"]) if job["mpp"] else None
+    return opener(source, mpp, job["reader"], job["apply_icc"])
+
+
+def _surroundings(path: str | None) -> list[Path]:
+    """The file, which may be a link to elsewhere, and the folder where its other files are."""
+    return [] if path is None else [Path(path), Path(path).parent]
+
+
+def _profile(slide: Slide) -> bytes | None:
+    profile = slide.info.icc_profile
+    if profile is not None and len(profile) > MAX_TAIL_BYTES:
+        raise UnsupportedSlide(
+            f"{slide.info.path}: an ICC profile of {len(profile) >> 20} MiB "
+            f"(limit {MAX_TAIL_BYTES >> 20}); save the slide without it"
+        )
+    return profile
+
+
+def _serve_sockets(control: socket.socket, slide: Slide) -> None:
+    while True:
+        try:
+            message = receive(control, max_fds=1)
+        except EOFError:
+            return
+        for fd in message.fds:
+            ours = socket.socket(fileno=fd)
+            threading.Thread(target=_serve_reads, args=(ours, slide), daemon=True).start()
+
+
+def _serve_reads(ours: socket.socket, slide: Slide) -> None:
+    memory: mmap.mmap | None = None
+    with ours:
+        while True:
+            try:
+                message = receive(ours, max_fds=1)
+            except EOFError:
+                return
+            for fd in message.fds:
+                memory = _map(fd)
+            send(ours, _answer(message, memory, slide))
+
+
+def _map(fd: int) -> mmap.mmap | None:
+    """None where the memory limit forbids it."""
+    try:
+        return mmap.mmap(fd, 0)
+    except (OSError, MemoryError):
+        return None
+    finally:
+        os.close(fd)
+
+
+def _answer(message: Message, memory: mmap.mmap | None, slide: Slide) -> dict[str, Any]:
+    request = message.body
+    try:
+        if memory is None:
+            raise MemoryError
+        pixels = slide.read_level(request["level"], Box(*request["box"]))
+        if pixels.nbytes > len(memory):
+            raise BadMessage("more pixels than the parent made room for")
+        np.frombuffer(memory, np.uint8, pixels.nbytes)[:] = pixels.reshape(-1)
+    except Exception as error:  # as in serve()
+        return {"id": request["id"], **_error_body(error)}
+    return {"id": request["id"], "shape": pixels.shape, "bytes": pixels.nbytes}
+
+
+def _error_body(error: Exception) -> dict[str, str]:
+    """Readers turn whatever a decoder raises into a WsiError, too little memory as well."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError):
+            return {"error": OUT_OF_MEMORY, "message": ""}
+        cause = cause.__cause__
+    if isinstance(error, WsiError):
+        return {"error": type(error).__name__, "message": clean_text(str(error))}
+    return {"error": FAILED, "message": clean_text(f"{type(error).__name__}: {error}")}

@@ -1,0 +1,116 @@
+"""Shutting the door: what a reader process gives up for good before it looks at a slide.
+
+Each lock stands alone where the kernel lacks another. None can be opened again from inside.
+"""
+
+import ctypes
+import os
+import resource
+import signal
+import struct
+import sys
+import sysconfig
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from service.sandbox.landlock import restrict_files
+from service.sandbox.seccomp import shut_system_calls
+from service.sandbox.wire import SandboxLimits, SandboxMode
+
+__all__ = ["confine", "leave_network", "narrow_files"]
+
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 4, 38
+CLONE_NEWUSER, CLONE_NEWNET, CLONE_NEWIPC = 0x10000000, 0x40000000, 0x08000000
+CAPABILITY_VERSION = 0x20080522
+OOM_FIRST = "1000"
+LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache")
+PACKAGES = Path(__file__).resolve().parents[2]
+
+IS_LINUX = sys.platform == "linux"
+
+
+def leave_network() -> bool:
+    """Into a user and a network namespace with nothing in it; False where that is not permitted.
+
+    The process must have a single thread. Those that it forks are in there too.
+    """
+    if not IS_LINUX:
+        return False
+    libc = ctypes.CDLL(None, use_errno=True)
+    return bool(libc.unshare(CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWIPC) == 0)
+
+
+def confine(
+    limits: SandboxLimits, readable: Iterable[Path], parent: int, *, netns: bool
+) -> SandboxMode:
+    """Shuts all locks that this system has. `readable`: where the slide is, until
+    narrow_files(). `parent`: the process whose death ends this one. Raises OSError.
+    """
+    _die_first_when_memory_is_short()
+    _set_limits(limits)
+    if not IS_LINUX:
+        return SandboxMode(landlock=False, seccomp=False, netns=netns, rlimits=True)
+    _drop_capabilities()
+    _prctl(PR_SET_NO_NEW_PRIVS, 1)
+    _prctl(PR_SET_DUMPABLE, 0)
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before it could be watched
+        os._exit(1)
+    landlock = restrict_files([*_python_paths(), *readable])
+    seccomp = shut_system_calls()
+    return SandboxMode(landlock=landlock, seccomp=seccomp, netns=netns, rlimits=True)
+
+
+def narrow_files(files: Iterable[Path], folders: Iterable[Path]) -> None:
+    """Leaves of the slide's folder only the slide's own `files`; `folders` can still be listed."""
+    if IS_LINUX:
+        restrict_files([*_python_paths(), *files], folders)
+
+
+def _set_limits(limits: SandboxLimits) -> None:
+    """No limit of processes: it counts all of the user's, on the whole machine; seccomp forbids
+    new ones, and memory bounds threads."""
+    values = {
+        resource.RLIMIT_AS: limits.memory_bytes,
+        resource.RLIMIT_NOFILE: limits.open_files,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_FSIZE: 0,
+    }
+    for what, value in values.items():
+        limit = _within_hard(what, value)
+        resource.setrlimit(what, (limit, limit))
+    cpu_s = _within_hard(resource.RLIMIT_CPU, limits.cpu_s)
+    last_s = _within_hard(resource.RLIMIT_CPU, cpu_s + 1)
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, last_s))  # SIGXCPU tells, SIGKILL is sure
+
+
+def _within_hard(what: int, value: int) -> int:
+    _, hard = resource.getrlimit(what)
+    return value if hard == resource.RLIM_INFINITY else min(value, hard)
+
+
+def _drop_capabilities() -> None:
+    """Root's, and those that a new user namespace gives."""
+    header = struct.pack("=Ii", CAPABILITY_VERSION, 0)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.capset(header, bytes(24)) != 0:
+        raise OSError(ctypes.get_errno(), "capset")
+
+
+def _die_first_when_memory_is_short() -> None:
+    with suppress(OSError):  # not on Linux, or /proc is not there
+        Path("/proc/self/oom_score_adj").write_text(OOM_FIRST, "ascii")
+
+
+def _prctl(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, value, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), f"prctl {option}")
+
+
+def _python_paths() -> list[Path]:
+    """Where modules and shared libraries are that may still be loaded."""
+    names = ("stdlib", "platstdlib", "purelib", "platlib")
+    own = {Path(sysconfig.get_path(name)) for name in names}
+    return [*sorted(own), PACKAGES / "wsi", *map(Path, LIBRARIES)]
