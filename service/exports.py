@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from service.outputs import OUTPUTS, require_outputs
+from service.records import describe_slide
 from service.results import MANIFEST_SCHEMA, MASK_IMAGE, RUN, SCORES, ResultFolder
 from wsi.errors import InvalidOption, ResultExists, StoreIncomplete, StoreMismatch
 from wsi.export import export, load_writer, ome_zarr
@@ -66,6 +67,16 @@ def load_source(folder: Path) -> ExportSource:
             f"{folder}: its manifest has schema {manifest.get('schema')}, this program reads "
             f"{MANIFEST_SCHEMA}; make the result again with `wsi heatmap --overwrite`"
         )
+    try:
+        return _source_from(folder, manifest)
+    except (KeyError, TypeError) as error:
+        raise StoreIncomplete(
+            f"{folder}: its manifest is damaged ({type(error).__name__}: {error}); "
+            "make the result again with `wsi heatmap --overwrite`"
+        ) from error
+
+
+def _source_from(folder: Path, manifest: dict[str, Any]) -> ExportSource:
     heatmap = ome_zarr.read(folder / OUTPUTS["ome-zarr"].file)
     grid = TileGrid.from_json(manifest["grid"])
     scores = ScoreStore.open(folder / SCORES)
@@ -141,17 +152,41 @@ def _slide_info(facts: dict[str, Any]) -> SlideInfo:
 
 
 def _with_picture(source: ExportSource, folder: Path, slide: str | None) -> ExportSource:
+    """The slide is read as it was for the result, so that the picture is the same."""
     from service.picture import read_picture
     from wsi.readers import open_slide
 
-    run = json.loads((folder / RUN).read_text(encoding="utf-8"))
-    path = slide or run["request"]["slide"]
+    request = _read_request(folder)
+    path = slide or request["slide"]
     if slide is None and "://" not in path and not Path(path).exists():
         raise InvalidOption(f"{path}: the slide is not there any more; say where with --slide")
-    with open_slide(path, source.heatmap.slide_mpp) as opened:
-        if opened.info.size != source.heatmap.size0:
-            raise InvalidOption(
-                f"{path}: {opened.info.size.width} x {opened.info.size.height} px, but the result "
-                f"is of a slide of {source.heatmap.size0.width} x {source.heatmap.size0.height}"
-            )
+    options = {"reader": request["reader"], "apply_icc": request["icc"]}
+    with open_slide(path, source.heatmap.slide_mpp, **options) as opened:
+        _require_same_slide(opened.info, source)
         return replace(source, overview=read_picture(opened))
+
+
+def _read_request(folder: Path) -> dict[str, Any]:
+    """What was asked for: the fields of HeatmapRequest."""
+    try:
+        run = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        return {name: run["request"][name] for name in ("slide", "reader", "icc")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreIncomplete(
+            f"{folder / RUN}: not the record of a run ({error}); "
+            "make the result again with `wsi heatmap --overwrite`"
+        ) from error
+
+
+def _require_same_slide(info: SlideInfo, source: ExportSource) -> None:
+    size, size0 = info.size, source.heatmap.size0
+    if size != size0:
+        raise InvalidOption(
+            f"{info.path}: {size.width} x {size.height} px, but the result is of a slide of "
+            f"{size0.width} x {size0.height}"
+        )
+    if describe_slide(info)["id"] != source.slide_id:
+        raise InvalidOption(
+            f"{info.path}: as large as the slide of the result, but another one; "
+            "say with --slide where the slide itself is"
+        )

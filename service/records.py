@@ -18,7 +18,7 @@ from wsi.export.source import ExportSource
 from wsi.identity import public_path, slide_identity
 from wsi.slide import SlideInfo
 
-__all__ = ["describe_run", "describe_work", "manifest_of"]
+__all__ = ["describe_run", "describe_slide", "describe_work", "manifest_of"]
 
 LIBRARIES = ("numpy", "torch", "torchvision", "zarr", "openslide-python", "tiffslide", "tifffile")
 
@@ -26,7 +26,7 @@ LIBRARIES = ("numpy", "torch", "torchvision", "zarr", "openslide-python", "tiffs
 def describe_work(request: HeatmapRequest, info: SlideInfo, card: ModelCard) -> dict[str, Any]:
     """Everything that determines the result, and nothing else: equal work is done once."""
     return {
-        "slide": _describe_slide(info),
+        "slide": describe_slide(info),
         "model": {
             "name": card.name,
             "version": card.version,
@@ -85,7 +85,8 @@ def _network_threads() -> int | None:
     return torch.get_num_threads() if torch else None
 
 
-def _describe_slide(info: SlideInfo) -> dict[str, Any]:
+def describe_slide(info: SlideInfo) -> dict[str, Any]:
+    """Which slide it is, `id` above all, and what its file says. Reads all of its files."""
     identity = slide_identity(info)
     return {
         "name": info.name,

@@ -108,6 +108,40 @@ def test_another_slide_is_not_taken_for_the_results(result: Path, tmp_path: Path
     assert "80 x 64 px" in done.stderr
 
 
+def test_another_slide_of_the_same_size_is_not_taken_either(result: Path, tmp_path: Path) -> None:
+    other = write_slide(tmp_path / "other.tiff", [np.zeros((64, 96, 3), np.uint8)], 0.5)
+    done = wsi("export", result, "-f", "overlay", "-o", tmp_path / "x", "--slide", other)
+    assert (done.returncode, "another one" in done.stderr) == (1, True)
+
+
+@pytest.mark.real_data
+def test_picture_has_the_colours_that_the_result_was_made_with(
+    real_data: Path, tmp_path: Path
+) -> None:
+    model = write_model(tmp_path / "model", 16, 0.5)
+    slide, options = real_data / "slides" / "boxes.tiff", ("--icc", "--mpp", 0.5, "--mask", "none")
+    done = wsi("heatmap", slide, "-o", tmp_path / "out", "-m", model, *options)
+    assert done.returncode == 0, done.stderr
+    result = tmp_path / "out" / "boxes.tiff"
+    assert wsi("export", result, "-f", "overlay", "-o", tmp_path / "x").returncode == 0
+    assert (tmp_path / "x/overlay.png").read_bytes() == (result / "overlay.png").read_bytes()
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[]", '{"request": 7}'])
+def test_damaged_record_of_the_run_is_one_sentence(result: Path, tmp_path: Path, text: str) -> None:
+    (result / "run.json").write_text(text)
+    done = wsi("export", result, "-f", "overlay", "-o", tmp_path / "x")
+    assert (done.returncode, "not the record of a run" in done.stderr) == (1, True)
+
+
+def test_damaged_manifest_is_one_sentence(result: Path, tmp_path: Path) -> None:
+    manifest = json.loads((result / "manifest.json").read_text())
+    del manifest["grid"]["stride_px"]
+    (result / "manifest.json").write_text(json.dumps(manifest))
+    done = wsi("export", result, "-f", "csv", "-o", tmp_path / "x")
+    assert (done.returncode, "its manifest is damaged" in done.stderr) == (1, True)
+
+
 def test_result_of_another_schema_is_refused(result: Path, tmp_path: Path) -> None:
     manifest = json.loads((result / "manifest.json").read_text())
     (result / "manifest.json").write_text(json.dumps(manifest | {"schema": 99}))
