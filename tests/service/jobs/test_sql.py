@@ -10,9 +10,9 @@ from sqlalchemy import Engine, select, update
 from service.database import metadata, open_database, results, upgrade
 from service.jobs import Queue
 from service.jobs.sql import SqlQueue
-from tests.service.jobs.builders import LEASE_S, new_job, result_of
+from tests.service.jobs.builders import LEASE_S, claimed, new_job, result_of, start
 from tests.service.jobs.clock import FakeClock
-from tests.service.jobs.contract import QueueContract, claimed, start
+from tests.service.jobs.contract import QueueContract
 from tests.service.jobs.databases import fresh_sqlite
 from tests.service.postgresql import cluster, fresh_database
 
