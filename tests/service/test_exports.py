@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import ImageCms
 
 from tests.service.painted import paint, write_model, write_slide
 from tests.service.test_cli import wsi
+from tests.wsi.readers.tiffs import write_tiff
 from wsi.store import read_heatmap
 
 EVERY_FORMAT = (
@@ -114,17 +116,21 @@ def test_another_slide_of_the_same_size_is_not_taken_either(result: Path, tmp_pa
     assert (done.returncode, "another one" in done.stderr) == (1, True)
 
 
-@pytest.mark.real_data
-def test_picture_has_the_colours_that_the_result_was_made_with(
-    real_data: Path, tmp_path: Path
-) -> None:
+def test_picture_has_the_colours_that_the_result_was_made_with(tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    swapped = profile.replace(b"rXYZ", b"tmp!").replace(b"bXYZ", b"rXYZ").replace(b"tmp!", b"bXYZ")
+    red = np.full((64, 96, 3), (200, 0, 0), np.uint8)  # which this profile calls blue
+    write_tiff(tmp_path / "red.tiff", red, iccprofile=swapped)
     model = write_model(tmp_path / "model", 16, 0.5)
-    slide, options = real_data / "slides" / "boxes.tiff", ("--icc", "--mpp", 0.5, "--mask", "none")
-    done = wsi("heatmap", slide, "-o", tmp_path / "out", "-m", model, *options)
-    assert done.returncode == 0, done.stderr
-    result = tmp_path / "out" / "boxes.tiff"
-    assert wsi("export", result, "-f", "overlay", "-o", tmp_path / "x").returncode == 0
-    assert (tmp_path / "x/overlay.png").read_bytes() == (result / "overlay.png").read_bytes()
+    for name, icc in (("blue", ("--icc",)), ("red", ())):
+        options = ("-m", model, "--mpp", 0.5, "--mask", "none", *icc)
+        done = wsi("heatmap", tmp_path / "red.tiff", "-o", tmp_path / name, *options)
+        assert done.returncode == 0, done.stderr
+        result, out = tmp_path / name / "red.tiff", tmp_path / f"{name} again"
+        assert wsi("export", result, "-f", "overlay", "-o", out).returncode == 0
+        assert (out / "overlay.png").read_bytes() == (result / "overlay.png").read_bytes()
+    first, second = (tmp_path / name / "red.tiff" / "overlay.png" for name in ("blue", "red"))
+    assert first.read_bytes() != second.read_bytes()
 
 
 @pytest.mark.parametrize("text", ["{", "{}", "[]", '{"request": 7}'])
