@@ -65,7 +65,7 @@ def require_safe_address(settings: Settings) -> None:
         return
     raise InvalidRequest(
         f"--host {settings.host} lets others in, and nobody would be asked for a key: "
-        "set WSI_AUTH='[\"keys\"]' and make keys with `wsi keys create`, or use --host 127.0.0.1"
+        "set WSI_AUTH=keys and make keys with `wsi keys create`, or use --host 127.0.0.1"
     )
 
 

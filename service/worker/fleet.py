@@ -1,6 +1,5 @@
 """The worker processes of one machine: started together, started again when they die."""
 
-import json
 import logging
 import os
 import subprocess
@@ -132,4 +131,4 @@ def _variables(settings: Settings) -> dict[str, str]:
 
 
 def _text(value: Any) -> str:
-    return json.dumps([str(item) for item in value]) if isinstance(value, tuple) else str(value)
+    return ",".join(str(item) for item in value) if isinstance(value, tuple) else str(value)

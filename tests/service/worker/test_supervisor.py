@@ -1,0 +1,257 @@
+"""One job after another, by the real supervisor and a real runner in a process of its own."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.database import results as results_table
+from service.jobs import Job, JobState, Verdict
+from service.settings import Settings
+from service.worker.fleet import worker_environments
+from service.worker.supervisor import Supervisor
+from tests.service.worker.workshop import (
+    TENANT,
+    SlidesInFolders,
+    Workshop,
+    make_workshop,
+)
+from wsi.export import ome_zarr
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Iterator[Workshop]:
+    made = make_workshop(tmp_path, sandbox="off")
+    yield made
+    made.close()
+
+
+def work(workshop: Workshop, **more: Any) -> None:
+    """Until nothing is left to claim."""
+    slides = SlidesInFolders(workshop.settings.data)
+    supervisor = Supervisor(
+        more.pop("settings", workshop.settings),
+        more.pop("queue", workshop.queue),
+        slides,
+        worker_id="tester",
+        retry_s=more.pop("retry_s", 0.0),
+        **more,
+    )
+    supervisor.run(until_empty=True)
+
+
+def ended(workshop: Workshop, job: Job, **more: Any) -> Job:
+    work(workshop, **more)
+    return workshop.get(job)
+
+
+def slug(job: Job) -> str:
+    assert job.error is not None
+    return str(job.error["type"]).removeprefix("/problems/")
+
+
+def left_behind(workshop: Workshop) -> list[str]:
+    return [path.name for path in workshop.results.iterdir()]
+
+
+def test_job_becomes_a_result_that_the_queue_knows(workshop: Workshop):
+    job = ended(workshop, workshop.submit())
+
+    assert job.state is JobState.SUCCEEDED
+    folder = workshop.folder(job)
+    heatmap = ome_zarr.read(folder / "heatmap.zarr").positive
+    painted = (np.arange(64) * 89 % 241).reshape(8, 8) / 255
+    np.testing.assert_allclose(heatmap, painted, atol=1e-6)
+    with workshop.queue._engine.connect() as connection:
+        (row,) = connection.execute(results_table.select()).all()
+    manifest = (folder / "manifest.json").read_bytes()
+    assert row.id == job.result_id
+    assert row.manifest_sha256 == hashlib.sha256(manifest).hexdigest()
+    assert row.size_bytes == sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+    for name, entry in json.loads(manifest)["outputs"].items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == entry["sha256"]
+
+
+def test_what_the_slide_says_is_kept_in_the_library(workshop: Workshop):
+    job = ended(workshop, workshop.submit())
+
+    facts = json.loads((workshop.settings.data / "slides" / job.slide_id / "facts.json").read_text())
+    assert facts["size0"] == [128, 128]
+    assert facts["mpp"] == [0.5, 0.5]
+
+
+def test_worker_says_that_it_lives_and_on_what(workshop: Workshop):
+    work(workshop)
+
+    (seen,) = workshop.queue.workers(60)
+    assert seen.id == "tester"
+    assert seen.facts["device"] == "cpu, exact"
+    assert seen.facts["sandbox"] == {"wanted": "off"}
+    assert seen.facts["version"]
+
+
+def test_file_that_is_no_slide_fails_with_a_reason(workshop: Workshop, tmp_path: Path):
+    text = tmp_path / "letter.txt"
+    text.write_text("Dear Sir")
+
+    job = ended(workshop, workshop.submit(workshop.add_slide(text)))
+
+    assert (job.state, job.attempt, slug(job)) == (JobState.FAILED, 1, "unsupported-format")
+    assert job.error is not None
+    assert "the slide" in job.error["detail"]
+    assert str(workshop.settings.data) not in json.dumps(job.error)
+    assert left_behind(workshop) == []
+
+
+def test_unknown_model_fails_with_a_reason(workshop: Workshop):
+    job = ended(workshop, workshop.submit(model="nobodys"))
+
+    assert (job.state, slug(job)) == (JobState.FAILED, "unknown-model")
+
+
+def test_slide_that_is_gone_fails_with_a_reason(workshop: Workshop):
+    slide = workshop.add_slide()
+    shutil.rmtree(workshop.settings.data / "slides" / slide)
+
+    job = ended(workshop, workshop.submit(slide))
+
+    assert (job.state, slug(job)) == (JobState.FAILED, "not-found")
+
+
+def test_job_that_runs_too_long_fails_and_leaves_nothing(workshop: Workshop):
+    job = ended(
+        workshop,
+        workshop.submit(),
+        settings=workshop.settings.model_copy(update={"job_timeout_s": 0}),
+    )
+
+    assert (job.state, slug(job)) == (JobState.FAILED, "job-timeout")
+    assert left_behind(workshop) == []
+
+
+def test_runner_that_dies_costs_an_attempt_and_the_third_is_the_last(workshop: Workshop):
+    dying = [sys.executable, "-m", "tests.reliability.faulty_worker", "--fault", "before-rename:1"]
+
+    job = ended(workshop, workshop.submit(), command=dying)
+
+    assert (job.state, job.attempt, slug(job)) == (JobState.FAILED, 3, "worker-lost")
+    assert job.error is not None
+    assert "exit code 86" in job.error["detail"]
+    assert left_behind(workshop) == []
+
+
+def test_result_made_twice_at_the_same_time_is_kept_once(workshop: Workshop):
+    """Somebody else's result of equal work appears while the job runs."""
+    job = workshop.submit()
+    row = {
+        "id": "res_other", "tenant": TENANT, "job_id": "job_other", "slide_id": job.slide_id,
+        "work_key": job.work_key, "size_bytes": 1, "manifest_sha256": "0" * 64, "created_at": 0.0,
+    }  # fmt: skip
+    with workshop.queue._engine.begin() as connection:
+        connection.execute(results_table.insert().values(row))
+
+    job = ended(workshop, job)
+
+    assert (job.state, job.cached, job.result_id) == (JobState.SUCCEEDED, True, "res_other")
+    assert left_behind(workshop) == []
+
+
+def test_work_of_a_lease_that_was_lost_is_not_published(workshop: Workshop):
+    """Another worker takes the job between the work and the commit, and somebody cancels it."""
+    job = workshop.submit()
+
+    def steal(point: str) -> None:
+        if point == "before-commit":
+            workshop.queue.cancel(TENANT, job.id)
+            now = workshop.get(job)
+            assert workshop.queue.confirm_cancel(now)
+
+    job = ended(workshop, job, fault=steal)
+
+    assert job.state is JobState.CANCELLED
+    assert left_behind(workshop) == []
+
+
+def test_folder_of_a_job_that_another_worker_has_stays(workshop: Workshop):
+    """The job's lease was lost, but the job is not over: its new owner finds the work done."""
+    job = workshop.submit()
+
+    def lose(point: str) -> None:
+        if point == "before-commit":
+            taken = workshop.get(job)
+            assert workshop.queue.hand_back(taken)
+            assert workshop.queue.claim("another") is not None
+
+    job = ended(workshop, job, fault=lose)
+
+    assert (job.state, job.worker) == (JobState.RUNNING, "another")
+    assert left_behind(workshop) == [job.result_id]
+
+
+def test_queue_that_is_away_for_a_while_loses_no_result(workshop: Workshop):
+    """As where the database's disk is full: the first answers are errors."""
+    from sqlalchemy.exc import OperationalError
+
+    class Troubled:
+        def __init__(self) -> None:
+            self.errors = {"claim": 2, "succeed": 3, "beat": 1, "heartbeat": 1}
+
+        def __getattr__(self, name: str) -> Any:
+            if self.errors.get(name, 0) > 0:
+                self.errors[name] -= 1
+                raise OperationalError("statement", {}, Exception("database or disk is full"))
+            return getattr(workshop.queue, name)
+
+    troubled, job = Troubled(), workshop.submit()
+    slides = SlidesInFolders(workshop.settings.data)
+    supervisor = Supervisor(workshop.settings, troubled, slides, worker_id="tester")
+
+    def stop_at_end() -> None:
+        workshop.await_end(job)
+        supervisor.stop()
+
+    waiting = threading.Thread(target=stop_at_end)
+    waiting.start()
+    supervisor.run()
+    waiting.join()
+
+    assert workshop.get(job).state is JobState.SUCCEEDED
+    assert (troubled.errors["claim"], troubled.errors["succeed"]) == (0, 0)
+
+
+def test_supervisor_imports_neither_torch_nor_a_decoder(tmp_path: Path):
+    code = (
+        "import sys, service.worker.process; "
+        "bad = {'torch', 'openslide', 'tiffslide', 'tifffile', 'imagecodecs'} & set(sys.modules); "
+        "sys.exit(str(bad) if bad else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_secrets_of_the_api_do_not_reach_its_workers(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WSI_TOKEN_SECRET", "s" * 40)
+    monkeypatch.setenv("WSI_MODELS", "one,two")
+
+    (environment,) = worker_environments(Settings(data=Path("here"), lease_s=7))
+
+    assert "s" * 40 not in environment.values()
+    assert environment["WSI_LEASE_S"] == "7.0"
+    assert environment["WSI_MODELS"] == "one,two"
+
+
+def test_verdicts_of_a_stale_owner_are_lost(workshop: Workshop):
+    """What the tests above rely on: an older fence changes nothing."""
+    workshop.submit()
+    job = workshop.queue.claim("one")
+    assert job is not None
+    assert workshop.queue.heartbeat(replace(job, fence=job.fence - 1), None, 0, 0) is Verdict.LOST
