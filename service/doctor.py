@@ -39,7 +39,7 @@ def examine(*, throughput: bool = True, device: str = "auto") -> dict[str, Any]:
     facts = {
         "python": platform.python_version(),
         "system": platform.platform(),
-        "cores": os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0)),  # of this process
         "libraries": {name: _version(name) for name in LIBRARIES},
         "readers": _readers(),
         "devices": _devices(),
@@ -75,9 +75,9 @@ def _state(address: str) -> str:
 def _devices() -> dict[str, str]:
     import torch
 
-    devices = {
-        "cpu": f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
-    }
+    threads = torch.get_num_threads()
+    count = f"{threads} thread{'s' if threads != 1 else ''}"
+    devices = {"cpu": f"{count}, {torch.backends.cpu.get_cpu_capability()}"}
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         devices[f"cuda:{index}"] = f"{properties.name}, {properties.total_memory >> 20} MiB"

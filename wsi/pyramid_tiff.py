@@ -56,7 +56,7 @@ def write_pyramid(
     """
     _check(out, size, mpp, quality, overwrite)
     encode, encode_coarse = _encoder(quality, FINE_CHROMA), _encoder(quality, COARSE_CHROMA)
-    jobs = workers or os.cpu_count() or 1
+    jobs = workers or len(os.sched_getaffinity(0))
     partial = out.with_name(out.name + ".partial")
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
