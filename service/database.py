@@ -175,8 +175,10 @@ batch_jobs = Table(
     metadata,
     Column("batch_id", String(30), primary_key=True),
     Column("number", Integer, primary_key=True),  # 0-based, in the order of the request
-    Column("slide_id", String(30), nullable=False),
-    Column("job_id", String(30), nullable=False),
+    Column("name", String(1000)),  # below a shared folder, as the client's pattern found it
+    Column("slide_id", String(30)),
+    Column("job_id", String(30)),
+    Column("error", JSON),  # a problem, where there is no job
     Index(None, "job_id"),
 )
 

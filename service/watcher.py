@@ -50,13 +50,13 @@ class Watcher:
         self._interval_s = interval_s
         self._watches: dict[str, set[Watch]] = {}
         self._wake = asyncio.Event()
-        self._is_closed = False
+        self.is_closed = False
 
     @asynccontextmanager
     async def watching(self, snapshot: Snapshot) -> AsyncIterator[Watch]:
         """A listener for as long as the block runs; its first state is the caller's."""
         watch, job_id = Watch(snapshot), snapshot.job.id
-        if self._is_closed:
+        if self.is_closed:
             watch.close()
         self._watches.setdefault(job_id, set()).add(watch)
         self.wake()
@@ -84,7 +84,7 @@ class Watcher:
 
     def close(self) -> None:
         """Ends all listening, so that a server which shuts down need not wait for it."""
-        self._is_closed = True
+        self.is_closed = True
         for watch in self._all():
             watch.close()
 

@@ -152,8 +152,10 @@ def make_batches() -> None:
         "batch_jobs",
         sa.Column("batch_id", sa.String(30), nullable=False),
         sa.Column("number", sa.Integer, nullable=False),
-        sa.Column("slide_id", sa.String(30), nullable=False),
-        sa.Column("job_id", sa.String(30), nullable=False),
+        sa.Column("name", sa.String(1000)),
+        sa.Column("slide_id", sa.String(30)),
+        sa.Column("job_id", sa.String(30)),
+        sa.Column("error", sa.JSON),
         sa.PrimaryKeyConstraint("batch_id", "number", name="pk_batch_jobs"),
     )
     op.create_index("ix_batch_jobs_job_id", "batch_jobs", ["job_id"])

@@ -1,0 +1,103 @@
+"""The application: `create_app(settings)`."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from importlib import import_module
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
+
+from service.deps import Authenticate, everybody_is_local, opened_service
+from service.middleware import Edge
+from service.openapi import describe
+from service.refusals import add_handlers
+from service.settings import Settings
+from wsi import __version__
+
+__all__ = ["ROUTERS", "App", "create_app"]
+
+ROUTERS = (
+    "service.routes.heatmaps:router",
+    "service.routes.slides:router",
+    "service.routes.jobs:router",
+    "service.routes.batches:router",
+    "service.routes.results:router",
+    "service.routes.models:router",
+    "service.routes.health:router",
+    "service.routes.viewer:router",
+)
+"""Where the routes are, one line a file; the first that fits an address answers it."""
+
+EXPOSED = (
+    "Accept-Ranges", "Content-Location", "Content-Range", "ETag", "Location",
+    "Preference-Applied", "Retry-After", "X-Request-Id",
+)  # fmt: skip
+"""Fields that a page on another site may read."""
+
+log = logging.getLogger(__name__)
+
+
+class App(FastAPI):
+    """With our edge around everything, so that an answer to a crash has its headers too."""
+
+    cors_origins: tuple[str, ...] = ()
+
+    def build_middleware_stack(self) -> ASGIApp:
+        inner = super().build_middleware_stack()
+        if not self.cors_origins:
+            return Edge(inner)
+        return CORSMiddleware(
+            Edge(inner),
+            allow_origins=self.cors_origins,
+            allow_methods=["GET", "HEAD", "POST", "DELETE", "PATCH"],
+            allow_headers=["*"],
+            expose_headers=EXPOSED,
+        )
+
+
+def create_app(
+    settings: Settings | None = None, *, authenticate: Authenticate = everybody_is_local
+) -> FastAPI:
+    """Opens nothing yet: the database and the folders open when the server starts it."""
+    settings = settings or Settings()
+    app = App(
+        title="WSI heatmaps",
+        summary="A slide goes in, a heatmap comes out. Research use, not a medical device.",
+        version=__version__,
+        lifespan=_lifespan(settings, authenticate),
+        docs_url=None,  # their scripts come from another site
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        max_body_size=settings.max_json_bytes,
+        form_limits={"max_files": 0, "max_fields": 0},  # our own parser reads the one form
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.cors_origins = settings.cors_origins
+    add_handlers(app)
+    for address in ROUTERS:
+        module, _, name = address.partition(":")
+        app.include_router(getattr(import_module(module), name))
+    describe(app)
+    return app
+
+
+def _lifespan(
+    settings: Settings, authenticate: Authenticate
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with opened_service(settings, authenticate=authenticate) as service:
+            app.state.service = service
+            watching = asyncio.create_task(service.watcher.run(), name="watcher")
+            try:
+                yield
+            finally:
+                service.watcher.close()
+                watching.cancel()
+                with suppress(asyncio.CancelledError):
+                    await watching
+
+    return lifespan

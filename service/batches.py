@@ -1,0 +1,161 @@
+"""Jobs that were asked for together."""
+
+import csv
+import io
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, func, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from service.database import batch_jobs, batches, jobs, reading, results
+from service.errors import IdempotencyMismatch, NotFound
+from service.ids import new_id
+from service.jobs import JobState
+
+__all__ = ["Batch", "Batches", "Member"]
+
+REPORT_COLUMNS = (
+    "number", "name", "slide_id", "job_id", "state", "cached", "result_id", "problem", "detail"
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Member:
+    """What stands for one slide: a job, or the problem for which there is none."""
+
+    number: int  # in the order of the request
+    name: str | None = None  # where a pattern found the slide
+    slide_id: str | None = None
+    job_id: str | None = None
+    error: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """How far its jobs are; a job that was under way before may be of two batches."""
+
+    id: str
+    tenant: str
+    created_at: float
+    counts: Mapping[JobState, int]
+    refused: int  # slides for which there is no job
+    jobs: Sequence[str]  # in the order of the request
+
+
+class Batches:
+    """In the same database as the queue. Safe to call from several threads."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], float] = time.time) -> None:
+        self._engine, self._clock = engine, clock
+
+    def begin(self, tenant: str, request_sha256: str, idempotency_key: str | None) -> str:
+        """The id of a batch: a new one, or that of before where the key was used for the same.
+
+        Raises IdempotencyMismatch.
+        """
+        batch_id = new_id("bat", self._clock())
+        row = {
+            "id": batch_id,
+            "tenant": tenant,
+            "idempotency_key": idempotency_key,
+            "request_sha256": request_sha256,
+            "created_at": self._clock(),
+        }
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(insert(batches).values(row))
+        except IntegrityError:
+            return self._earlier(tenant, request_sha256, idempotency_key)
+        return batch_id
+
+    def numbers(self, batch_id: str) -> set[int]:
+        """Of the slides that are taken care of."""
+        query = select(batch_jobs.c.number).where(batch_jobs.c.batch_id == batch_id)
+        with reading(self._engine) as connection:
+            return set(connection.scalars(query))
+
+    def add(self, batch_id: str, member: Member) -> None:
+        """Said twice about the same number, the first counts."""
+        row = {"batch_id": batch_id, **asdict(member)}
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(insert(batch_jobs).values(row))
+        except IntegrityError:
+            return
+
+    def get(self, tenant: str, batch_id: str) -> Batch:
+        """Raises NotFound, also where the batch is another tenant's."""
+        with reading(self._engine) as connection:
+            row = connection.execute(
+                select(batches).where(batches.c.id == batch_id, batches.c.tenant == tenant)
+            ).one_or_none()
+            if row is None:
+                raise NotFound("no batch has this id")
+            found = _members(connection, batch_id)
+        counts = Counter(JobState(state) for _, state in found if state is not None)
+        refused = sum(job is None for job, _ in found)
+        ids = [job for job, _ in found if job is not None]
+        return Batch(row.id, row.tenant, row.created_at, counts, refused, ids)
+
+    def report(self, tenant: str, batch_id: str) -> Iterator[str]:
+        """CSV, one line a slide, with the reason where one failed. Raises NotFound at once."""
+        self.get(tenant, batch_id)
+        query = (
+            select(
+                batch_jobs.c.number,
+                batch_jobs.c.name,
+                batch_jobs.c.slide_id,
+                batch_jobs.c.job_id,
+                jobs.c.state,
+                jobs.c.cached,
+                results.c.id,
+                func.coalesce(batch_jobs.c.error, jobs.c.error),
+            )
+            .join_from(batch_jobs, jobs, batch_jobs.c.job_id == jobs.c.id, isouter=True)
+            .join(results, results.c.id == jobs.c.result_id, isouter=True)
+            .where(batch_jobs.c.batch_id == batch_id)
+            .order_by(batch_jobs.c.number)
+        )
+        with reading(self._engine) as connection:
+            rows = connection.execute(query).all()
+        return _lines([tuple(row) for row in rows])
+
+    def _earlier(self, tenant: str, request_sha256: str, key: str | None) -> str:
+        with reading(self._engine) as connection:
+            row = connection.execute(
+                select(batches).where(batches.c.tenant == tenant, batches.c.idempotency_key == key)
+            ).one()
+        if row.request_sha256 != request_sha256:
+            raise IdempotencyMismatch(
+                f"the Idempotency-Key {key} was used for another batch; send a new one"
+            )
+        return str(row.id)
+
+
+def _members(connection: Connection, batch_id: str) -> list[tuple[str | None, str | None]]:
+    """Job ids and states, in the order of the request; no state of a job that was cleaned away."""
+    rows = connection.execute(
+        select(batch_jobs.c.job_id, jobs.c.state)
+        .join(jobs, jobs.c.id == batch_jobs.c.job_id, isouter=True)
+        .where(batch_jobs.c.batch_id == batch_id)
+        .order_by(batch_jobs.c.number)
+    )
+    return [(row.job_id, row.state) for row in rows]
+
+
+def _lines(rows: Sequence[Sequence[object]]) -> Iterator[str]:
+    yield _line(REPORT_COLUMNS)
+    for *first, error in rows:
+        said = error if isinstance(error, dict) else {}
+        slug = str(said.get("type", "")).rpartition("/")[2]
+        yield _line("" if v is None else v for v in (*first, slug, said.get("detail", "")))
+
+
+def _line(values: object) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(values)  # type: ignore[arg-type]
+    return buffer.getvalue()

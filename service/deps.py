@@ -1,0 +1,129 @@
+"""What routes are given: the parts of the service, and who asks."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Query, Request
+from sqlalchemy import Engine
+
+from service.auth import LOCAL, Principal
+from service.batches import Batches
+from service.catalogue import Catalogue
+from service.database import open_database, upgrade
+from service.errors import NotAllowed
+from service.jobs import Queue
+from service.jobs.sql import SqlQueue
+from service.library import Library
+from service.resources import Resources
+from service.settings import Settings
+from service.shelf import Shelf
+from service.watcher import Watcher
+
+__all__ = [
+    "Authenticate",
+    "Cursor",
+    "Limit",
+    "Parts",
+    "Reader",
+    "Service",
+    "Writer",
+    "opened_service",
+]
+
+Authenticate = Callable[[Request], Principal]
+"""Called in a thread, before a body is read. Raises NotAuthenticated, TooManyRequests …"""
+
+
+def everybody_is_local(_request: Request) -> Principal:
+    return LOCAL
+
+
+@dataclass
+class Service:
+    """What one process of the API holds. Everything but the watcher may be used in any thread."""
+
+    settings: Settings
+    engine: Engine
+    queue: Queue
+    library: Library
+    shelf: Shelf
+    batches: Batches
+    catalogue: Catalogue
+    resources: Resources
+    watcher: Watcher
+    clock: Callable[[], float]
+    authenticate: Authenticate = field(default=everybody_is_local)
+
+
+@contextmanager
+def opened_service(
+    settings: Settings,
+    *,
+    clock: Callable[[], float] = time.time,
+    authenticate: Authenticate = everybody_is_local,
+) -> Iterator[Service]:
+    """Makes the data folder and the tables where they are missing.
+
+    Raises what a wrong setting deserves, before anything listens.
+    """
+    catalogue = Catalogue.from_settings(settings)
+    settings.data.mkdir(parents=True, exist_ok=True)
+    engine = open_database(settings.database)
+    try:
+        upgrade(engine)
+        queue = SqlQueue(
+            engine,
+            lease_s=settings.lease_s,
+            max_queued=settings.max_queued,
+            max_queued_per_tenant=settings.max_queued_per_tenant,
+            clock=clock,
+        )
+        yield Service(
+            settings=settings,
+            engine=engine,
+            queue=queue,
+            library=Library(settings.data, engine, settings, clock),
+            shelf=Shelf(settings.data, engine, settings, clock),
+            batches=Batches(engine, clock),
+            catalogue=catalogue,
+            resources=Resources(catalogue, (settings.public_url or "").rstrip("/"), clock),
+            watcher=Watcher(queue),
+            clock=clock,
+            authenticate=authenticate,
+        )
+    finally:
+        engine.dispose()
+
+
+def service_of(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+Parts = Annotated[Service, Depends(service_of)]
+
+
+def reader(request: Request, service: Parts) -> Principal:
+    """Whoever asks; in a thread, because keys are looked up."""
+    return service.authenticate(request)
+
+
+Reader = Annotated[Principal, Depends(reader)]
+
+
+def writer(principal: Reader) -> Principal:
+    if "write" not in principal.scopes:
+        raise NotAllowed("this key or token may only read; use one with the scope write")
+    return principal
+
+
+Writer = Annotated[Principal, Depends(writer)]
+
+Limit = Annotated[int, Query(ge=1, le=200, description="Items of a page")]
+Cursor = Annotated[
+    str | None,
+    Query(max_length=40, pattern=r"^[\x21-\x7e]*$", description="`next_cursor` of the last page"),
+]

@@ -1,0 +1,152 @@
+"""`/v1/results/{id}`: a finished heatmap as data: its record, and the files that tools open."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from service.answers import TaggedJson
+from service.deliveries import GeoJson, deliver_file, deliver_zarr
+from service.deps import Parts, Reader, Writer
+from service.openapi import failures
+from service.schemas import ResultJson
+from service.shelf import StoredResult
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/v1/results/{result_id}", tags=["results"])
+
+Threshold = Annotated[
+    float | None,
+    Query(ge=0, le=1, allow_inf_nan=False, description="Default: the model's own"),
+]
+Kind = Literal["tiles", "regions"]
+
+
+def result_of(result_id: str, service: Parts, principal: Reader) -> StoredResult:
+    return service.shelf.get(principal.tenant, result_id)
+
+
+Found = Annotated[StoredResult, Depends(result_of)]
+
+
+def sends(
+    media_type: str, description: str, *, ranges: bool = True
+) -> dict[int | str, dict[str, Any]]:
+    """`responses=` of a route that sends a file."""
+    content = {"content": {media_type: {"schema": {"type": "string", "format": "binary"}}}}
+    answers: dict[int | str, dict[str, Any]] = {
+        200: {"description": description, **content},
+        304: {"description": "The client has it already"},
+    }
+    if not ranges:
+        return {**answers, **failures(410)}
+    return {
+        **answers,
+        206: {"description": "The part that Range asked for", **content},
+        **failures(410, 416),
+    }
+
+
+@router.head("", include_in_schema=False)
+@router.get("", response_model=ResultJson, responses=failures(410))
+def get_result(found: Found, request: Request, service: Parts) -> Response:
+    """The record: model, parameters, grid, statistics, and each file with its sha256."""
+    return TaggedJson(service.resources.result(found), request.headers)
+
+
+@router.delete("", status_code=204, responses=failures(410))
+def delete_result(result_id: str, service: Parts, principal: Writer) -> None:
+    """Its id answers 410 from now on."""
+    service.shelf.delete(principal.tenant, result_id)
+
+
+@router.head("/heatmap.tif", include_in_schema=False)
+@router.get(
+    "/heatmap.tif",
+    response_class=Response,
+    responses=sends("image/tiff", "Pyramidal tiled OME-TIFF, float32"),
+)
+def get_tiff(found: Found) -> Response:
+    """Probabilities as OME-TIFF, for QuPath, Fiji, napari."""
+    return deliver_file(found.folder, "heatmap.tif")
+
+
+@router.head("/tiles.csv", include_in_schema=False)
+@router.get(
+    "/tiles.csv",
+    response_class=Response,
+    responses=sends("text/csv; charset=utf-8", "minx,miny,width,height,prob_<class>…, level-0 px"),
+)
+def get_csv(found: Found) -> Response:
+    """One line a tile, as WSInfer writes them; level-0 px, not shifted by bounds."""
+    return deliver_file(found.folder, "tiles.csv")
+
+
+@router.head("/overlay.png", include_in_schema=False)
+@router.get(
+    "/overlay.png",
+    response_class=Response,
+    responses=sends("image/png", "The heatmap on the slide, for reading"),
+)
+def get_overlay(found: Found) -> Response:
+    """Where the job was asked for the output `overlay`."""
+    return deliver_file(found.folder, "overlay.png")
+
+
+@router.head("/tiles.h5", include_in_schema=False)
+@router.get(
+    "/tiles.h5",
+    response_class=Response,
+    responses=sends("application/x-hdf5", "Coordinates and probabilities"),
+)
+def get_hdf5(found: Found) -> Response:
+    """Where the job was asked for the output `hdf5`."""
+    return deliver_file(found.folder, "tiles.h5")
+
+
+@router.head("/report.html", include_in_schema=False)
+@router.get(
+    "/report.html",
+    response_class=Response,
+    responses=sends("text/html; charset=utf-8", "A page for people, to be kept"),
+)
+def get_report(found: Found) -> Response:
+    """Where the job was asked for the output `report`. Sent as an attachment."""
+    return deliver_file(found.folder, "report.html")
+
+
+@router.head("/heatmap.geojson", include_in_schema=False)
+@router.get(
+    "/heatmap.geojson",
+    response_class=Response,
+    responses=sends("application/geo+json", "QuPath's GeoJSON, streamed", ranges=False),
+)
+async def get_geojson(
+    found: Found, request: Request, kind: Kind = "tiles", threshold: Threshold = None
+) -> Response:
+    """Tiles with their scores, or outlines of the regions at or above the threshold."""
+    return await GeoJson(found.folder, kind, threshold).plain(request.headers)
+
+
+@router.head("/heatmap.geojson.gz", include_in_schema=False)
+@router.get(
+    "/heatmap.geojson.gz",
+    response_class=Response,
+    responses=sends("application/gzip", "The same, as a file that QuPath opens"),
+)
+async def get_geojson_gz(
+    found: Found, request: Request, kind: Kind = "tiles", threshold: Threshold = None
+) -> Response:
+    """Compressed, as a file."""
+    return await GeoJson(found.folder, kind, threshold).compressed(request.headers)
+
+
+@router.head("/heatmap.zarr/{key:path}", include_in_schema=False)
+@router.get(
+    "/heatmap.zarr/{key:path}",
+    response_class=Response,
+    responses=sends("application/octet-stream", "A chunk; `zarr.json` is application/json"),
+)
+def get_zarr(key: str, found: Found) -> Response:
+    """The OME-Zarr 0.5 file by file, for stores that read over HTTP. A missing chunk is 404."""
+    return deliver_zarr(found.folder, key)
