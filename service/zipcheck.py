@@ -24,7 +24,7 @@ MAX_RATIO = 100
 FREE_RATIO_BYTES = 1 << 20  # an index that is mostly zeros may pack better than 1 : 100
 MAX_DEPTH = 8
 
-COMPONENT = re.compile(r"[\w(\[][\w .()\[\]+,=@#&~!'-]{0,159}")
+COMPONENT = re.compile(r"[\w(\[][\w .()\[\]{}+,;=@#$%&^~!'-]{0,159}")
 LITTER = re.compile(r"(__macosx|\.ds_store|thumbs\.db|desktop\.ini|\._[\w .-]*)", re.IGNORECASE)
 """What file managers put beside slides."""
 
@@ -105,7 +105,7 @@ def _require_plain(info: ZipInfo) -> None:
         _refuse(f"it is packed by method {info.compress_type}; use deflate, the usual one")
     if info.compress_type == zipfile.ZIP_STORED and info.file_size != info.compress_size:
         _refuse("it states two sizes for a file that is not packed")
-    if info.is_dir() and (info.file_size or info.compress_size):
+    if info.is_dir() and info.file_size:
         _refuse("it holds a folder that has bytes")
     if not info.is_dir() and ARCHIVES.fullmatch(info.filename):
         _refuse("it holds another archive")
