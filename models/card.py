@@ -175,9 +175,12 @@ def read_card(path: Path) -> ModelCard:
 
 
 def write_card(card: ModelCard, path: Path) -> None:
-    aside = path.with_name(f"{path.name}.partial")
-    aside.write_text(json.dumps(card.to_json(), indent=1, ensure_ascii=False) + "\n", "utf-8")
-    aside.replace(path)
+    """Whole or not at all."""
+    from wsi.store.folder import partial_file
+
+    text = json.dumps(card.to_json(), indent=1, ensure_ascii=False)
+    with partial_file(path) as partial:
+        partial.write_text(text + "\n", "utf-8")
 
 
 def file_sha256(path: Path) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from models.errors import WeightsError
+from wsi.store.folder import partial_file
 
 __all__ = ["import_state_dict", "load_backbone", "load_weights", "read_weights", "save_weights"]
 
@@ -42,7 +42,8 @@ def save_weights(
     # one key at most: safetensors writes several in random order, and equal weights shall be equal
     metadata = {"classes": json.dumps(list(classes))} if classes else {"format": "pt"}
     content = save(stored, metadata)
-    _write_whole(content, path)
+    with partial_file(path) as partial:
+        partial.write_bytes(content)
     return hashlib.sha256(content).hexdigest()
 
 
@@ -123,15 +124,6 @@ def _stored(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
             "save in torch.float32"
         )
     return cast
-
-
-def _write_whole(content: bytes, path: Path) -> None:
-    aside = path.with_name(f"{path.name}.partial")
-    with aside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
 
 
 def _metadata(content: bytes) -> dict[str, str]:

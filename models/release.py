@@ -45,9 +45,7 @@ def release(
     file = out / f"{config.name}.safetensors"
     sha256 = save_weights(weights, file, classes=config.classes)
     card = _make_card(config, file.name, sha256)
-    path = file.with_suffix(".json")
-    write_card(card, path)
-    prob = score_card(path, validation, device)
+    prob = _score_draft(card, out, validation, device)
     logit = np.log(np.maximum(prob, LEAST_PROBABILITY))
     temperature = round(fit_temperature(logit, validation.label), DIGITS)
     positive = calibrate(logit, temperature)[:, card.positive_index]
@@ -56,6 +54,7 @@ def release(
     uncalibrated = expected_calibration_error(validation.label, prob[:, card.positive_index])
     found["ece_before_temperature"] = round(uncalibrated, DIGITS)
     metrics = {"validation": found}
+    path = file.with_suffix(".json")
     write_card(replace(card, temperature=temperature, threshold=threshold, metrics=metrics), path)
     return path
 
@@ -95,6 +94,18 @@ def score_card(card_path: Path, tiles: TileSet, device: str = "auto") -> npt.NDA
         return classifier.predict(tiles.rgb)
     finally:
         classifier.close()
+
+
+def _score_draft(
+    card: ModelCard, out: Path, tiles: TileSet, device: str
+) -> npt.NDArray[np.float32]:
+    """With a card that is gone afterwards: where this stops no uncalibrated model is left."""
+    draft = out / f"{card.name}.draft.json"
+    try:
+        write_card(card, draft)
+        return score_card(draft, tiles, device)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def measure_patients(

@@ -14,6 +14,7 @@ from models.augment import augment
 from models.datasets import TileSet
 from models.errors import WeightsError
 from models.recipe import TrainConfig
+from wsi.store.folder import partial_file
 
 __all__ = ["Run", "Weights"]
 
@@ -89,9 +90,9 @@ class Run:
             "steps": str(self.steps),
             "recipe": self.config.to_json(),
         }
-        aside = path.with_name(f"{path.name}.partial")
-        save_file({name: value.contiguous() for name, value in tensors.items()}, aside, progress)
-        aside.replace(path)
+        whole = {name: value.contiguous() for name, value in tensors.items()}
+        with partial_file(path) as partial:
+            save_file(whole, partial, progress)
 
     def resume(self, path: Path) -> int:
         """How many epochs are done: none where there is no file.

@@ -11,6 +11,7 @@ import numpy as np
 
 from models.datasets import TileSet
 from models.errors import DatasetError
+from wsi.store.folder import partial_file
 
 __all__ = [
     "HALF_COMPLETE",
@@ -128,9 +129,8 @@ def write_split(split: Split, path: Path) -> None:
     head = {"seed": split.seed, "method": split.method, "unlisted": split.unlisted}
     rows = ",\n".join(f"  {json.dumps(asdict(row))}" for row in split.rows)
     body = json.dumps(head, indent=1)[:-2]
-    aside = path.with_suffix(".partial")
-    aside.write_text(f'{body},\n "patients": [\n{rows}\n ]\n}}\n')
-    aside.replace(path)
+    with partial_file(path) as partial:
+        partial.write_text(f'{body},\n "patients": [\n{rows}\n ]\n}}\n')
 
 
 def read_split(path: Path = IDC_SPLIT) -> Split:

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from models.card import read_card
+from models.errors import DeviceError
 from models.infer import load_classifier
 from models.metrics import calibrate
 from models.recipe import TrainConfig
@@ -39,6 +40,12 @@ def test_the_card_says_what_was_made_and_pins_it(tmp_path: Path):
     assert card.positive_class == "idc"
     assert card.weights_sha256 is not None
     assert card.metrics["validation"]["tiles"] == 32
+
+
+def test_no_uncalibrated_card_is_left_where_the_scoring_stops(tmp_path: Path):
+    with pytest.raises(DeviceError):
+        release(CONFIG, make_weights(), make_tiles(), tmp_path, "no such device")
+    assert [path.name for path in tmp_path.iterdir()] == ["made.safetensors"]
 
 
 def test_temperature_undoes_overconfident_logits(tmp_path: Path):

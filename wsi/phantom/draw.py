@@ -1,6 +1,5 @@
 """From a size and a seed to a slide file with its truth beside it."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from wsi.phantom.compose import Painter, draw_atlas
 from wsi.phantom.plan import MARGIN, make_plan
 from wsi.phantom.texture import INKS
 from wsi.pyramid_tiff import write_pyramid
+from wsi.store.folder import partial_file
 
 __all__ = ["LARGEST_PX", "MPP_LIMITS", "PhantomTruth", "draw_phantom", "truth_path"]
 
@@ -102,16 +102,9 @@ def _write_truth(path: Path, truth: PhantomTruth) -> None:
 
     text = PngImagePlugin.PngInfo()
     text.add_text("mpp", repr(truth.mpp * truth.px0.x))
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            Image.fromarray(truth.cancer.astype(np.uint8) * 255).save(file, "PNG", pnginfo=text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    pixels = truth.cancer.astype(np.uint8) * 255
+    with partial_file(path) as partial:
+        Image.fromarray(pixels).save(partial, "PNG", pnginfo=text)
 
 
 def _check(size: Size, mpp: float, pen: str | None, cancer_fraction: float) -> None:

@@ -19,6 +19,7 @@ __all__ = [
     "flush_file",
     "flush_tree",
     "open_group",
+    "partial_file",
     "partial_path",
     "publish",
     "read_attributes",
@@ -83,6 +84,25 @@ def written_aside(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+@contextmanager
+def partial_file(path: Path) -> Iterator[Path]:
+    """`path` + ".partial" to write to; flushed to the disk and renamed to `path` at the end.
+
+    Makes the folder where it is missing, and takes the place of a file that is there. After an
+    error nothing of the new file is left, and what stood at `path` is untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = partial_path(path)
+    try:
+        yield partial
+        flush_file(partial)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    flush_file(path.parent)
 
 
 def require_free(path: Path, overwrite: bool) -> None:
