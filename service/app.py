@@ -10,7 +10,8 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from service.deps import Authenticate, everybody_is_local, opened_service
+from service.deps import Authenticate, opened_service
+from service.metrics import Metered, Metrics
 from service.middleware import Edge
 from service.openapi import describe
 from service.refusals import add_handlers
@@ -25,8 +26,12 @@ ROUTERS = (
     "service.routes.jobs:router",
     "service.routes.batches:router",
     "service.routes.results:router",
+    "service.routes.result_tiles:router",
+    "service.routes.slide_tiles:router",
+    "service.routes.tokens:router",
     "service.routes.models:router",
     "service.routes.health:router",
+    "service.routes.metrics:router",
     "service.routes.viewer:router",
 )
 """Where the routes are, one line a file; the first that fits an address answers it."""
@@ -46,7 +51,7 @@ class App(FastAPI):
     cors_origins: tuple[str, ...] = ()
 
     def build_middleware_stack(self) -> ASGIApp:
-        inner = super().build_middleware_stack()
+        inner = Metered(super().build_middleware_stack(), self.state.metrics)
         if not self.cors_origins:
             return Edge(inner)
         return CORSMiddleware(
@@ -59,7 +64,7 @@ class App(FastAPI):
 
 
 def create_app(
-    settings: Settings | None = None, *, authenticate: Authenticate = everybody_is_local
+    settings: Settings | None = None, *, authenticate: Authenticate | None = None
 ) -> FastAPI:
     """Opens nothing yet: the database and the folders open when the server starts it."""
     settings = settings or Settings()
@@ -76,6 +81,7 @@ def create_app(
         generate_unique_id_function=lambda route: route.name,
     )
     app.cors_origins = settings.cors_origins
+    app.state.metrics = Metrics()
     add_handlers(app)
     for address in ROUTERS:
         module, _, name = address.partition(":")
@@ -85,7 +91,7 @@ def create_app(
 
 
 def _lifespan(
-    settings: Settings, authenticate: Authenticate
+    settings: Settings, authenticate: Authenticate | None
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

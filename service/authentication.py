@@ -62,13 +62,17 @@ class Authenticator:
     """
 
     def __init__(
-        self, settings: Settings, engine: Engine, clock: Callable[[], float] = time.time
+        self,
+        settings: Settings,
+        engine: Engine,
+        tokens: Tokens,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._is_on = bool(settings.auth)
         self._clock = clock
         self._keys = ApiKeys(engine, clock) if "keys" in settings.auth else None
         self._jwts = _verifier(settings) if "jwt" in settings.auth else None
-        self._tokens = open_tokens(settings, clock) if self._is_on else None
+        self._tokens = tokens
         self._limit = RequestLimit(settings.requests_per_minute)
         self._kept: dict[bytes, tuple[float, Principal]] = {}
 
@@ -84,7 +88,7 @@ class Authenticator:
             return self._by_secret(secret)
         token = request.query_params.get("tk")
         thing = request.path_params.get("result_id") or request.path_params.get("slide_id")
-        if token and thing and request.method in READING and self._tokens is not None:
+        if token and thing and request.method in READING:
             return self._tokens.principal(token, thing)
         raise NotAuthenticated("send `Authorization: Bearer KEY`; `wsi keys create` makes a key")
 

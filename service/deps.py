@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
 from sqlalchemy import Engine
 
-from service.auth import LOCAL, Principal
+from service.auth import Principal
+from service.authentication import Authenticator, open_tokens
 from service.batches import Batches
 from service.catalogue import Catalogue
 from service.database import open_database, upgrade
@@ -20,6 +21,8 @@ from service.library import Library
 from service.resources import Resources
 from service.settings import Settings
 from service.shelf import Shelf
+from service.tokens import Tokens
+from service.viewing import Viewing
 from service.watcher import Watcher
 
 __all__ = [
@@ -37,10 +40,6 @@ Authenticate = Callable[[Request], Principal]
 """Called in a thread, before a body is read. Raises NotAuthenticated, TooManyRequests …"""
 
 
-def everybody_is_local(_request: Request) -> Principal:
-    return LOCAL
-
-
 @dataclass
 class Service:
     """What one process of the API holds. Everything but the watcher may be used in any thread."""
@@ -54,8 +53,10 @@ class Service:
     catalogue: Catalogue
     resources: Resources
     watcher: Watcher
+    viewing: Viewing
+    tokens: Tokens
     clock: Callable[[], float]
-    authenticate: Authenticate = field(default=everybody_is_local)
+    authenticate: Authenticate
 
 
 @contextmanager
@@ -63,39 +64,48 @@ def opened_service(
     settings: Settings,
     *,
     clock: Callable[[], float] = time.time,
-    authenticate: Authenticate = everybody_is_local,
+    authenticate: Authenticate | None = None,
 ) -> Iterator[Service]:
-    """Makes the data folder and the tables where they are missing.
+    """Makes the data folder and the tables where they are missing. authenticate: by default as the
+    settings want it.
 
     Raises what a wrong setting deserves, before anything listens.
     """
     catalogue = Catalogue.from_settings(settings)
     settings.data.mkdir(parents=True, exist_ok=True)
-    engine = open_database(settings.database)
-    try:
+    with ExitStack() as stack:
+        engine = open_database(settings.database)
+        stack.callback(engine.dispose)
         upgrade(engine)
-        queue = SqlQueue(
-            engine,
-            lease_s=settings.lease_s,
-            max_queued=settings.max_queued,
-            max_queued_per_tenant=settings.max_queued_per_tenant,
-            clock=clock,
-        )
+        queue = open_queue(settings, engine, clock)
+        library = stack.enter_context(closing(Library(settings.data, engine, settings, clock)))
+        shelf = Shelf(settings.data, engine, settings, clock)
+        tokens = open_tokens(settings, clock)
         yield Service(
             settings=settings,
             engine=engine,
             queue=queue,
-            library=Library(settings.data, engine, settings, clock),
-            shelf=Shelf(settings.data, engine, settings, clock),
+            library=library,
+            shelf=shelf,
             batches=Batches(engine, clock),
             catalogue=catalogue,
             resources=Resources(catalogue, (settings.public_url or "").rstrip("/"), clock),
             watcher=Watcher(queue),
+            viewing=stack.enter_context(closing(Viewing(settings, library, shelf))),
+            tokens=tokens,
             clock=clock,
-            authenticate=authenticate,
+            authenticate=authenticate or Authenticator(settings, engine, tokens, clock),
         )
-    finally:
-        engine.dispose()
+
+
+def open_queue(settings: Settings, engine: Engine, clock: Callable[[], float]) -> Queue:
+    return SqlQueue(
+        engine,
+        lease_s=settings.lease_s,
+        max_queued=settings.max_queued,
+        max_queued_per_tenant=settings.max_queued_per_tenant,
+        clock=clock,
+    )
 
 
 def service_of(request: Request) -> Service:

@@ -1,7 +1,7 @@
 """What Prometheus reads: counts and times by route, jobs by state. No label holds an id."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -24,8 +24,7 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 class Metrics:
     """Of one application, in a registry of its own: two applications in a process do not mix."""
 
-    def __init__(self, depth: Callable[[], Mapping[str, int]], workers: Callable[[], int]) -> None:
-        """depth: jobs by state; workers: how many are alive. Both are asked at each scrape."""
+    def __init__(self) -> None:
         self.registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
@@ -46,13 +45,12 @@ class Metrics:
         self.sent = Counter("wsi_http_sent_bytes", "Of bodies of answers", registry=self.registry)
         self._jobs = Gauge("wsi_jobs", "By state", ["state"], registry=self.registry)
         self._workers = Gauge("wsi_workers", "With a recent sign of life", registry=self.registry)
-        self._depth, self._alive = depth, workers
 
-    def text(self) -> bytes:
-        """The exposition. Asks the database: call it off the event loop."""
-        for state, count in self._depth().items():
+    def text(self, depth: Mapping[str, int], workers: int) -> bytes:
+        """The exposition. depth: jobs by state; workers: how many are alive."""
+        for state, count in depth.items():
             self._jobs.labels(state).set(count)
-        self._workers.set(self._alive())
+        self._workers.set(workers)
         return generate_latest(self.registry)
 
 

@@ -1,5 +1,7 @@
 """From a request to whoever sent it."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,13 +41,19 @@ def make_settings(tmp_path: Path, **options: object) -> Settings:
     return Settings.model_validate({"data": tmp_path, "auth": ["keys"], **options})
 
 
+def make_authenticator(
+    settings: Settings, engine: Engine, clock: Callable[[], float] = time.time
+) -> Authenticator:
+    return Authenticator(settings, engine, open_tokens(settings, clock), clock)
+
+
 def test_without_authentication_everybody_is_local(tmp_path: Path, engine: Engine) -> None:
-    assert Authenticator(Settings(data=tmp_path), engine)(bearer("anything")) == LOCAL
+    assert make_authenticator(Settings(data=tmp_path), engine)(bearer("anything")) == LOCAL
 
 
 def test_a_key_names_its_tenant(tmp_path: Path, engine: Engine) -> None:
     _, secret = ApiKeys(engine).create("clinic", "viewer")
-    assert Authenticator(make_settings(tmp_path), engine)(bearer(secret)).tenant == "clinic"
+    assert make_authenticator(make_settings(tmp_path), engine)(bearer(secret)).tenant == "clinic"
 
 
 @pytest.mark.parametrize(
@@ -62,13 +70,13 @@ def test_whoever_shows_nothing_good_stays_outside(
     tmp_path: Path, engine: Engine, request_: Request
 ) -> None:
     with pytest.raises(NotAuthenticated):
-        Authenticator(make_settings(tmp_path), engine)(request_)
+        make_authenticator(make_settings(tmp_path), engine)(request_)
 
 
 def test_a_revoked_key_ends_within_seconds(tmp_path: Path, engine: Engine) -> None:
     now = 1000.0
     keys = ApiKeys(engine, lambda: now)
-    authenticate = Authenticator(make_settings(tmp_path), engine, lambda: now)
+    authenticate = make_authenticator(make_settings(tmp_path), engine, lambda: now)
     key, secret = keys.create("clinic", "viewer")
     authenticate(bearer(secret))
     keys.revoke(key.id)
@@ -79,7 +87,7 @@ def test_a_revoked_key_ends_within_seconds(tmp_path: Path, engine: Engine) -> No
 
 def test_a_token_reads_one_result_and_writes_nothing(tmp_path: Path, engine: Engine) -> None:
     settings = make_settings(tmp_path)
-    authenticate = Authenticator(settings, engine)
+    authenticate = make_authenticator(settings, engine)
     token, _ = open_tokens(settings).create("clinic", RESULT)
     asked = Request(query_params={"tk": token}, path_params={"result_id": RESULT})
     assert authenticate(asked).scopes == {"read"}
@@ -93,7 +101,7 @@ def test_a_token_reads_one_result_and_writes_nothing(tmp_path: Path, engine: Eng
 
 def test_a_tenant_over_its_limit_waits_but_sees_its_tiles(tmp_path: Path, engine: Engine) -> None:
     _, secret = ApiKeys(engine).create("clinic", "viewer")
-    authenticate = Authenticator(make_settings(tmp_path, requests_per_minute=1), engine)
+    authenticate = make_authenticator(make_settings(tmp_path, requests_per_minute=1), engine)
     authenticate(bearer(secret))
     with pytest.raises(TooManyRequests):
         authenticate(bearer(secret))
@@ -104,9 +112,9 @@ def test_a_tenant_over_its_limit_waits_but_sees_its_tiles(tmp_path: Path, engine
 
 def test_jwt_without_its_settings_is_refused(tmp_path: Path, engine: Engine) -> None:
     with pytest.raises(InvalidRequest, match="WSI_JWT_ISSUER"):
-        Authenticator(make_settings(tmp_path, auth=["jwt"]), engine)
+        make_authenticator(make_settings(tmp_path, auth=["jwt"]), engine)
 
 
 def test_a_short_secret_is_refused(tmp_path: Path, engine: Engine) -> None:
     with pytest.raises(InvalidRequest, match="WSI_TOKEN_SECRET"):
-        Authenticator(make_settings(tmp_path, token_secret="short"), engine)
+        make_authenticator(make_settings(tmp_path, token_secret="short"), engine)

@@ -12,17 +12,17 @@ from tests.service.test_cli import wsi
 def test_a_key_is_made_listed_and_revoked(tmp_path: Path) -> None:
     data = ("--data", str(tmp_path / "wsi"))
     made = wsi("keys", "create", "--tenant", "clinic", "--read-only", *data, "--json")
-    key = json.loads(made.out)
+    key = json.loads(made.stdout)
     keys = ApiKeys(open_database(Settings(data=tmp_path / "wsi").database))
     assert keys.principal(key["key"]).tenant == "clinic"
     listed = wsi("keys", "list", *data)
-    assert key["id"] in listed.out
-    assert key["key"] not in listed.out
-    assert wsi("keys", "revoke", key["id"], *data).code == 0
-    assert "revoked" in wsi("keys", "list", *data).out
+    assert key["id"] in listed.stdout
+    assert key["key"] not in listed.stdout
+    assert wsi("keys", "revoke", key["id"], *data).returncode == 0
+    assert "revoked" in wsi("keys", "list", *data).stdout
 
 
 def test_an_unknown_key_cannot_be_revoked(tmp_path: Path) -> None:
     done = wsi("keys", "revoke", "key_1", "--data", str(tmp_path))
-    assert done.code == 1
-    assert "key_1" in done.err
+    assert done.returncode == 1
+    assert "key_1" in done.stderr

@@ -23,7 +23,7 @@ def make_app() -> tuple[Metered, Metrics]:
     async def one(job_id: str, request: Request) -> int:
         return len(await request.body())
 
-    metrics = Metrics(lambda: {"queued": 3}, lambda: 2)
+    metrics = Metrics()
     return Metered(app, metrics), metrics
 
 
@@ -38,15 +38,15 @@ async def ask(app: Metered) -> None:
 def test_requests_are_counted_by_route_not_by_id() -> None:
     app, metrics = make_app()
     anyio.run(ask, app)
-    found = samples(metrics.text())
+    found = samples(metrics.text({}, 0))
     labels = frozenset({("method", "POST"), ("route", "/v1/jobs/{job_id}"), ("status", "200")})
     assert found["wsi_http_requests_total", labels] == 3
     assert found["wsi_http_received_bytes_total", frozenset()] == 15
     assert found["wsi_http_sent_bytes_total", frozenset()] >= 3
-    assert b"secret" not in metrics.text()
+    assert b"secret" not in metrics.text({}, 0)
 
 
-def test_jobs_and_workers_are_asked_for_at_each_scrape() -> None:
-    found = samples(make_app()[1].text())
+def test_jobs_are_counted_by_state_and_workers_in_all() -> None:
+    found = samples(Metrics().text({"queued": 3}, 2))
     assert found["wsi_jobs", frozenset({("state", "queued")})] == 3
     assert found["wsi_workers", frozenset()] == 2

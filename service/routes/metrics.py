@@ -1,0 +1,35 @@
+"""`/metrics` for Prometheus. Labels never hold ids; with authentication on, a key is needed."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from service.answers import NO_STORE
+from service.deps import Parts, Reader
+from service.metrics import CONTENT_TYPE_LATEST, Metrics
+from service.openapi import failures
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["health"])
+
+ALIVE_WITHIN_LEASES = 2
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={
+        200: {"description": "Prometheus text format", "content": {"text/plain": {}}},
+        **failures(),
+    },
+)
+def get_metrics(request: Request, service: Parts, _reader: Reader) -> Response:
+    """Counts and times by route, jobs by state, workers."""
+    metrics: Metrics = request.app.state.metrics
+    depth = {state.value: count for state, count in service.queue.depth().items()}
+    alive = service.queue.workers(ALIVE_WITHIN_LEASES * service.settings.lease_s)
+    return Response(
+        metrics.text(depth, len(alive)),
+        headers={"Cache-Control": NO_STORE},
+        media_type=CONTENT_TYPE_LATEST,
+    )

@@ -1,0 +1,78 @@
+"""What the routes of viewers share: who may see it, and pictures that never change."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from service.answers import IMMUTABLE, etag_matches
+from service.auth import Principal
+from service.deps import Service
+from service.viewing import SeenResult, SeenSlide, Viewing
+
+__all__ = ["kept_picture", "seen_result", "seen_slide", "viewing_of"]
+
+Seen = TypeVar("Seen")
+
+
+async def seen_result(request: Request) -> SeenResult:
+    """The result of the address, for one who may see it; a dependency.
+
+    A coroutine that asks a thread only where nothing is known: a viewer asks for hundreds of tiles
+    at once, and changing threads would take longer than sending them.
+    """
+    viewing = viewing_of(request)
+    result_id = request.path_params["result_id"]
+    key = (result_id, *_shown(request))
+    seen = viewing.results.get(key)
+    if seen is None:
+        seen = await run_in_threadpool(_see, request, viewing.result, result_id)
+        viewing.results.put(key, seen)
+    return seen
+
+
+async def seen_slide(request: Request) -> SeenSlide:
+    """As seen_result, of a slide."""
+    viewing = viewing_of(request)
+    slide_id = request.path_params["slide_id"]
+    key = (slide_id, *_shown(request))
+    seen = viewing.slides.get(key)
+    if seen is None:
+        seen = await run_in_threadpool(_see, request, viewing.slide, slide_id)
+        viewing.slides.put(key, seen)
+    return seen
+
+
+async def kept_picture(
+    request: Request,
+    media_type: str,
+    etag: str,
+    cached: Callable[[], bytes | None],
+    make: Callable[[], bytes],
+) -> Response:
+    """A picture that never changes: 304 where the client has it, from memory where that has it."""
+    fields = {"ETag": etag, "Cache-Control": IMMUTABLE}
+    if etag_matches(request.headers.get("if-none-match"), etag):
+        return Response(None, 304, fields)
+    made = cached()
+    if made is None:
+        made = await run_in_threadpool(make)
+    return Response(made, 200, fields, media_type)
+
+
+def _see(request: Request, find: Callable[[Principal, str], Seen], thing: str) -> Seen:
+    service: Service = request.app.state.service
+    return find(service.authenticate(request), thing)
+
+
+def _shown(request: Request) -> tuple[str | None, str | None]:
+    """What says who asks: two with the same are the same."""
+    return request.headers.get("authorization"), request.query_params.get("tk")
+
+
+def viewing_of(request: Request) -> Viewing:
+    service: Service = request.app.state.service
+    viewing: Viewing = service.viewing
+    return viewing

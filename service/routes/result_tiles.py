@@ -1,0 +1,219 @@
+"""A heatmap as pictures and tiles, coloured as the client asks: PNG, Deep Zoom, XYZ, one point."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from service.answers import TaggedJson
+from service.errors import NotFound
+from service.openapi import failures
+from service.problems import Refusal
+from service.routes.pictures import kept_picture, seen_result, viewing_of
+from service.viewing import SeenResult, find_tile, find_xyz
+from wsi.deepzoom import TILE_PX, Address
+from wsi.errors import InvalidOption
+from wsi.render import Style
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/v1/results/{result_id}", tags=["viewing"])
+
+MOST_PX = 4096
+DEFAULT_PX = 1024
+
+COLORMAP = Literal[
+    "viridis", "inferno", "magma", "plasma", "cividis", "turbo", "gray", "coolwarm"
+]  # fmt: skip
+"""The keys of wsi.render.COLORMAPS."""
+
+Unit = Query(ge=0, le=1, allow_inf_nan=False)
+PNG: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/png": {}}, "description": "RGBA; transparent where no score is"}
+}
+
+DZI: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/xml": {}}, "description": "Deep Zoom descriptor"}
+}
+
+
+@dataclass(frozen=True)
+class Colouring:
+    """How values of a class become colours."""
+
+    style: Style
+    name: str | None  # of the class; None: the positive one
+
+
+async def colouring(
+    cmap: Annotated[COLORMAP, Query(description="Colour map")] = "viridis",
+    vmin: Annotated[float, Unit] = 0.0,
+    vmax: Annotated[float, Unit] = 1.0,
+    threshold: Annotated[float | None, Unit] = None,
+    alpha: Annotated[float, Unit] = 1.0,
+    name: Annotated[str | None, Query(alias="class", max_length=100)] = None,
+) -> Colouring:
+    """Out of the query; what is below the threshold is not shown. Raises Refusal."""
+    try:
+        return Colouring(Style(cmap, vmin, vmax, threshold, alpha), name)
+    except InvalidOption as error:
+        raise Refusal("invalid-request", str(error)) from error
+
+
+Seen = Annotated[SeenResult, Depends(seen_result)]
+Coloured = Annotated[Colouring, Depends(colouring)]
+
+
+@router.get("/heatmap.png", response_class=Response, responses=PNG | failures(410))
+async def get_heatmap_png(
+    request: Request,
+    seen: Seen,
+    coloured: Coloured,
+    longest_px: Annotated[
+        int, Query(alias="max", ge=1, le=MOST_PX, description="Longer side, px")
+    ] = DEFAULT_PX,
+) -> Response:
+    """All of level 0, transparent where nothing was scored."""
+    _require_class(seen, coloured)
+    heatmaps, path = viewing_of(request).heatmaps, seen.heatmap
+    return await kept_picture(
+        request,
+        "image/png",
+        seen.etag(longest_px, coloured),
+        lambda: None,
+        lambda: heatmaps.picture(path, longest_px, coloured.style, coloured.name),
+    )
+
+
+@router.get(
+    "/heatmap.dzi",
+    response_class=Response,
+    responses=DZI | failures(410),
+)
+async def get_heatmap_dzi(request: Request, seen: Seen) -> Response:
+    """Deep Zoom over the slide's level 0, so that it lies on the slide's own pyramid."""
+    etag = seen.etag("dzi")
+    return await kept_picture(
+        request, "application/xml", etag, lambda: None, lambda: seen.pyramid.dzi("png")
+    )
+
+
+@router.get(
+    "/heatmap_files/{level:int}/{column:int}_{row:int}.png",
+    response_class=Response,
+    responses=PNG | failures(410),
+)
+async def get_heatmap_tile(
+    request: Request,
+    level: Annotated[int, Path()],
+    column: Annotated[int, Path()],
+    row: Annotated[int, Path()],
+    seen: Seen,
+    coloured: Coloured,
+) -> Response:
+    """A Deep Zoom tile: 256 px, no overlap."""
+    return await _tile(request, seen, find_tile(seen.pyramid, level, column, row), coloured)
+
+
+@router.get(
+    "/tiles/{z:int}/{x:int}/{y:int}.png", response_class=Response, responses=PNG | failures(410)
+)
+async def get_heatmap_xyz(
+    request: Request,
+    z: Annotated[int, Path()],
+    x: Annotated[int, Path()],
+    y: Annotated[int, Path()],
+    seen: Seen,
+    coloured: Coloured,
+) -> Response:
+    """A tile of 256 px; at z = 0 one holds the whole slide."""
+    return await _tile(request, seen, find_xyz(seen.pyramid, z, x, y), coloured)
+
+
+async def _tile(
+    request: Request, seen: SeenResult, address: Address, coloured: Colouring
+) -> Response:
+    _require_class(seen, coloured)
+    heatmaps, style, name = viewing_of(request).heatmaps, coloured.style, coloured.name
+    return await kept_picture(
+        request,
+        "image/png",
+        seen.etag(address, coloured),
+        lambda: heatmaps.cached(seen.heatmap, address, style, name),
+        lambda: heatmaps.tile(seen.heatmap, address, style, name),
+    )
+
+
+class TileJson(BaseModel):
+    """TileJSON 3.0.0 in px instead of degrees: at `maxzoom` a px is a level-0 px of the slide."""
+
+    tilejson: Literal["3.0.0"] = "3.0.0"
+    name: str
+    scheme: Literal["xyz"] = "xyz"
+    tiles: list[str]
+    minzoom: int = 0
+    maxzoom: int
+    tile_px: int = TILE_PX
+    size0: tuple[int, int] = Field(description="Width and height of level 0, px")
+    mpp: tuple[float, float] = Field(description="um/px of level 0, x and y")
+
+
+@router.get("/tilejson.json", response_model=TileJson, responses=failures(410))
+async def get_tilejson(request: Request, seen: Seen) -> Response:
+    """Where the XYZ tiles are."""
+    service = request.app.state.service
+    base = (service.settings.public_url or "").rstrip("/")
+    body = TileJson(
+        name=seen.stored.id,
+        tiles=[f"{base}/v1/results/{seen.stored.id}/tiles/{{z}}/{{x}}/{{y}}.png"],
+        maxzoom=seen.pyramid.deepest_z,
+        size0=seen.view.size0,
+        mpp=seen.view.slide_mpp,
+    )
+    return TaggedJson(body, request.headers)
+
+
+class PointJson(BaseModel):
+    """What the heatmap says at a point of the slide."""
+
+    x0: float
+    y0: float
+    cell0: tuple[int, int, int, int] = Field(
+        description="x, y, width, height of the cell, level-0 px: its tile's, without overlap"
+    )
+    prob: dict[str, float] = Field(description="By class", examples=[{"non_idc": 0.1, "idc": 0.9}])
+    positive: float = Field(description="Of the positive class")
+    threshold: float = Field(description="At or above it the class is taken as found")
+
+
+@router.get("/point", response_model=PointJson, responses=failures(410))
+async def get_point(
+    request: Request,
+    seen: Seen,
+    x0: Annotated[float, Query(allow_inf_nan=False, description="Level-0 px")],
+    y0: Annotated[float, Query(allow_inf_nan=False, description="Level-0 px")],
+) -> Response:
+    """The probability there, and its tile; 404 where nothing was scored."""
+    found = await run_in_threadpool(seen.view.at, x0, y0)
+    if found is None:
+        raise NotFound(f"nothing was scored at x0 {x0:g}, y0 {y0:g}")
+    cell0, prob = found
+    body = PointJson(
+        x0=x0,
+        y0=y0,
+        cell0=cell0,
+        prob=prob,
+        positive=prob[seen.view.positive_class],
+        threshold=seen.view.threshold,
+    )
+    return TaggedJson(body, request.headers)
+
+
+def _require_class(seen: SeenResult, coloured: Colouring) -> None:
+    if coloured.name is not None and coloured.name not in seen.view.classes:
+        raise Refusal(
+            "invalid-request", f"class {coloured.name!r}: use one of {', '.join(seen.view.classes)}"
+        )
