@@ -15,7 +15,6 @@ from service.reservation import Reservation, space_watched
 __all__ = ["BLOCK_BYTES", "Incoming", "Received"]
 
 BLOCK_BYTES = 1 << 20  # handed to a thread at once; 64 uploads keep 64 of them in memory
-STEP_BYTES = 64 << 20  # how far ahead room is held where the length is not stated
 SPENT_BYTES = 16 << 20  # how often the ledger learns what has been written
 SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -74,6 +73,7 @@ class Incoming:
             try:
                 self._require_open()
                 self._require_count(self._count + len(block))
+                self._hold(len(block))
                 self._hash.update(block)
                 with space_watched():
                     _write_all(self._descriptor, block)
@@ -115,13 +115,16 @@ class Incoming:
                 self._descriptor = -1
             self.reservation.close()
 
+    def _hold(self, size_bytes: int) -> None:
+        """Room for a block of a body whose length was not stated."""
+        if self._length is None:
+            self.reservation.grow(size_bytes)
+
     def _account(self, size_bytes: int) -> None:
         self._unspent += size_bytes
-        if self._unspent >= min(SPENT_BYTES, self.reservation.left):
+        if self._length is None or self._unspent >= SPENT_BYTES:
             self.reservation.spend(self._unspent)
             self._unspent = 0
-        if self._length is None and self.reservation.left < BLOCK_BYTES:
-            self.reservation.grow(STEP_BYTES)
 
     def _require_sensible(self) -> None:
         if self._length is not None:

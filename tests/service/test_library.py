@@ -243,9 +243,9 @@ def test_the_quota_counts_slides_results_and_uploads_under_way(data: Path, engin
 
 
 def test_a_body_of_unknown_length_meets_the_quota_on_its_way(data: Path, engine: Engine):
-    library = make_library(data, engine, quota_bytes=1_000_000)
-    with pytest.raises(QuotaExceeded):
-        library.store(TENANT, [b"x" * BLOCK_BYTES])
+    library = make_library(data, engine, quota_bytes=100_000)
+    with pytest.raises(QuotaExceeded, match="100001; the limit is 100000"):
+        library.store(TENANT, [b"x" * 60_000, b"x" * 40_000, b"x"])
     assert files_of(data) == []
 
 
