@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from service.sandbox.confinement import confine, narrow_files
+from service.sandbox.confinement import GATE_BYTES, confine, start_decoding
 from service.sandbox.description import clean_text, describe_slide
 from service.sandbox.wire import MAX_TAIL_BYTES, BadMessage, Message, SandboxLimits, receive, send
-from wsi.errors import UnsupportedSlide, WsiError
+from wsi.errors import CorruptSlide, UnsupportedSlide, WsiError
 from wsi.geometry import Box, Mpp
 from wsi.readers import open_source
 from wsi.readers.gate import Source, check_header
@@ -58,12 +58,24 @@ def _open(source: Source, mpp: Mpp | None, reader: str, apply_icc: bool) -> Slid
 
 def _open_narrowed(job: dict[str, Any], opener: Opener) -> Slide:
     """The gate, which is Python, may look at the slide's neighbours; decoders may not."""
-    source = check_header(job["path"])
+    source = _check_header(job["path"])
     # OpenSlide looks for the other files of a DICOM series in their folder
     folders = {file.parent for file in source.files} if source.kind == "dicom" else set()
-    narrow_files(source.files, folders)
+    start_decoding(source.files, folders)
     mpp = Mpp(*job["mpp"]) if job["mpp"] else None
     return opener(source, mpp, job["reader"], job["apply_icc"])
+
+
+def _check_header(path: str) -> Source:
+    try:
+        return check_header(path)
+    except Exception as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise CorruptSlide(
+            f"{path}: its header wants more than {GATE_BYTES >> 20} MiB of memory, and no slide's "
+            "does; copy it again from its source"
+        ) from None
 
 
 def _surroundings(path: str | None) -> list[Path]:
@@ -130,12 +142,15 @@ def _answer(message: Message, memory: mmap.mmap | None, slide: Slide) -> dict[st
 
 
 def _error_body(error: Exception) -> dict[str, str]:
-    """Readers turn whatever a decoder raises into a WsiError, too little memory as well."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, MemoryError):
-            return {"error": OUT_OF_MEMORY, "message": ""}
-        cause = cause.__cause__
+    if _is_out_of_memory(error):
+        return {"error": OUT_OF_MEMORY, "message": ""}
     if isinstance(error, WsiError):
         return {"error": type(error).__name__, "message": clean_text(str(error))}
     return {"error": FAILED, "message": clean_text(f"{type(error).__name__}: {error}")}
+
+
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    """Readers turn whatever a decoder raises into a WsiError, too little memory as well."""
+    while error is not None and not isinstance(error, MemoryError):
+        error = error.__cause__
+    return error is not None

@@ -18,12 +18,14 @@ from service.sandbox.landlock import restrict_files
 from service.sandbox.seccomp import shut_system_calls
 from service.sandbox.wire import SandboxLimits, SandboxMode
 
-__all__ = ["confine", "leave_network", "narrow_files"]
+__all__ = ["GATE_BYTES", "confine", "leave_network", "start_decoding"]
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 4, 38
 CLONE_NEWUSER, CLONE_NEWNET, CLONE_NEWIPC = 0x10000000, 0x40000000, 0x08000000
 CAPABILITY_VERSION = 0x20080522
 OOM_FIRST = "1000"
+GATE_BYTES = 256 << 20
+"""What reading a header may take; those of the largest slides take a fifth of it."""
 LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache")
 PACKAGES = Path(__file__).resolve().parents[2]
 
@@ -44,8 +46,10 @@ def leave_network() -> bool:
 def confine(
     limits: SandboxLimits, readable: Iterable[Path], parent: int, *, netns: bool
 ) -> SandboxMode:
-    """Shuts all locks that this system has. `readable`: where the slide is, until
-    narrow_files(). `parent`: the process whose death ends this one. Raises OSError.
+    """Shuts all locks that this system has. `parent`: the process whose death ends this one.
+
+    Until start_decoding(), all that is `readable` can be read, and there are only GATE_BYTES of
+    memory. Raises OSError.
     """
     _die_first_when_memory_is_short()
     _set_limits(limits)
@@ -62,8 +66,11 @@ def confine(
     return SandboxMode(landlock=landlock, seccomp=seccomp, netns=netns, rlimits=True)
 
 
-def narrow_files(files: Iterable[Path], folders: Iterable[Path]) -> None:
-    """Leaves of the slide's folder only the slide's own `files`; `folders` can still be listed."""
+def start_decoding(files: Iterable[Path], folders: Iterable[Path]) -> None:
+    """Leaves of what was readable only the slide's own `files`; `folders` can still be listed.
+    The memory is that of the limits."""
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
     if IS_LINUX:
         restrict_files([*_python_paths(), *files], folders)
 
@@ -72,7 +79,6 @@ def _set_limits(limits: SandboxLimits) -> None:
     """No limit of processes: it counts all of the user's, on the whole machine; seccomp forbids
     new ones, and memory bounds threads."""
     values = {
-        resource.RLIMIT_AS: limits.memory_bytes,
         resource.RLIMIT_NOFILE: limits.open_files,
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_FSIZE: 0,
@@ -80,9 +86,19 @@ def _set_limits(limits: SandboxLimits) -> None:
     for what, value in values.items():
         limit = _within_hard(what, value)
         resource.setrlimit(what, (limit, limit))
+    most = _within_hard(resource.RLIMIT_AS, limits.memory_bytes)
+    resource.setrlimit(resource.RLIMIT_AS, (min(_address_space() + GATE_BYTES, most), most))
     cpu_s = _within_hard(resource.RLIMIT_CPU, limits.cpu_s)
     last_s = _within_hard(resource.RLIMIT_CPU, cpu_s + 1)
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, last_s))  # SIGXCPU tells, SIGKILL is sure
+
+
+def _address_space() -> int:
+    """Bytes that this process has mapped; 0.5 GiB, a little more than it has, where none says."""
+    with suppress(OSError, ValueError):
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
+        return pages * resource.getpagesize()
+    return 512 << 20
 
 
 def _within_hard(what: int, value: int) -> int:

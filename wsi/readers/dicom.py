@@ -19,6 +19,8 @@ SYNTAXES = {
 }
 """Transfer syntaxes that OpenSlide 4 decodes."""
 
+DEFLATED = "1.2.840.10008.1.2.1.99"
+
 KEYWORDS = [
     "SOPClassUID",
     "SeriesInstanceUID",
@@ -132,7 +134,7 @@ def _read_instances(paths: Iterable[Path], name: str) -> list[Instance]:
     for path in paths:
         try:
             found.append(_read_instance(path, name))
-        except CorruptSlide:
+        except (CorruptSlide, UnsupportedSlide):
             continue
     return found
 
@@ -140,6 +142,7 @@ def _read_instances(paths: Iterable[Path], name: str) -> list[Instance]:
 def _read_instance(path: Path, name: str) -> Instance:
     from pydicom import dcmread
 
+    _refuse_deflated(path, name)
     try:
         data = dcmread(path, stop_before_pixels=True, specific_tags=KEYWORDS)
         syntax = data.file_meta.TransferSyntaxUID
@@ -163,6 +166,21 @@ def _read_instance(path: Path, name: str) -> Instance:
         )
     except Exception as error:  # pydicom has no base class for what damaged files do to it
         raise CorruptSlide(f"{name}: damaged DICOM header ({error}); copy it again") from error
+
+
+def _refuse_deflated(path: Path, name: str) -> None:
+    """pydicom would inflate such a file whole to read its header, to a thousand times its size."""
+    from pydicom.filereader import read_file_meta_info
+
+    try:
+        syntax = read_file_meta_info(path).get("TransferSyntaxUID")
+    except Exception as error:  # as in _read_instance
+        raise CorruptSlide(f"{name}: damaged DICOM header ({error}); copy it again") from error
+    if syntax == DEFLATED:
+        raise UnsupportedSlide(
+            f"{name}: a deflated DICOM file, which OpenSlide does not read; transcode it to JPEG "
+            "or JPEG 2000, for example with dcmtk's or gdcm's tools"
+        )
 
 
 def _check_volume(volume: Instance, name: str) -> None:

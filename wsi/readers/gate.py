@@ -26,7 +26,7 @@ MAGIC = {
     b"ZISRAWFILE": "czi",
 }
 HAMAMATSU = ("[Virtual Microscope Specimen]", "[Uncompressed Virtual Microscope Specimen]")
-MAX_INDEX_BYTES = 16 << 20  # of a VMS or VMU file, which is a text that names others
+MAX_INDEX_BYTES = 16 << 20  # of a VMS or VMU file or a Slidedat.ini: texts that name other files
 MAX_FOLDER_FILES = 20_000
 FORMATS = "SVS, NDPI, MRXS, SCN, BIF, VMS, TIFF, DICOM, CZI, PNG, JPEG and BMP"
 
@@ -102,6 +102,8 @@ def _mirax_files(entry: Path, path: str) -> tuple[Path, ...]:
             f"{path}: the folder {folder.name} with its Slidedat.ini is missing beside it; "
             "copy both, they are one slide"
         )
+    if (folder / "Slidedat.ini").stat().st_size > MAX_INDEX_BYTES:
+        raise CorruptSlide(f"{path}: a Slidedat.ini of more than 16 MiB; it is no MRXS slide")
     parts = sorted(p for p in folder.rglob("*") if p.is_file())
     if len(parts) > MAX_FOLDER_FILES:
         raise UnsupportedSlide(f"{path}: {len(parts)} files in {folder.name}; a slide has fewer")
@@ -115,6 +117,8 @@ def _hamamatsu_files(entry: Path, path: str) -> tuple[Path, ...]:
     lines = entry.read_text("utf-8", "replace").splitlines()
     pairs = (line.split("=", 1) for line in lines if "=" in line)
     names = {value.strip() for key, value in pairs if _names_file(key.strip())}
+    if len(names) > MAX_FOLDER_FILES:
+        raise UnsupportedSlide(f"{path}: it names {len(names)} files; a slide has fewer")
     parts = sorted(entry.parent / name for name in names if name)
     for part in parts:
         if part.parent != entry.parent:

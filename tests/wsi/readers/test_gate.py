@@ -346,3 +346,31 @@ def test_random_damage_to_headers_ends_in_our_errors_or_in_pixels(real_data: Pat
             path.write_bytes(data.tobytes())
             with suppress(WsiError):
                 check_header(str(path))
+
+
+def test_a_deflated_dicom_file_is_refused_without_inflating_it(tmp_path: Path):
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    data = Dataset()
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    data.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.6"
+    data.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    data.SOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.6"
+    data.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    with pytest.raises(UnsupportedSlide, match="deflated DICOM"):
+        check_header(str(tmp_path / "a.dcm"))
+
+
+def test_indexes_too_large_to_be_of_a_slide_are_refused(tmp_path: Path):
+    (tmp_path / "a.mrxs").write_bytes(b"\xff\xd8\xff")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "Slidedat.ini").write_bytes(b"")
+    os.truncate(tmp_path / "a" / "Slidedat.ini", 17 << 20)
+    with pytest.raises(CorruptSlide, match=r"Slidedat.ini of more than 16 MiB"):
+        check_header(str(tmp_path / "a.mrxs"))
+    names = "".join(f"ImageFile({i},0)=n{i}.jpg\n" for i in range(20_001))
+    (tmp_path / "a.vms").write_text(f"[Virtual Microscope Specimen]\n{names}")
+    with pytest.raises(UnsupportedSlide, match="names 20001 files"):
+        check_header(str(tmp_path / "a.vms"))
