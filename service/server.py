@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from service.app import create_app
 from service.database import open_database, upgrade
 from service.errors import InvalidRequest
+from service.retention import clear_orphans
 from service.settings import Settings
 from service.worker.fleet import Fleet, worker_environments
 
@@ -55,6 +56,7 @@ def prepare(settings: Settings) -> None:
     engine = open_database(settings.database)
     try:
         upgrade(engine)
+        clear_orphans(settings, engine)
     finally:
         engine.dispose()
 
