@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from service.deps import Authenticate, opened_service
+from service.deps import Authenticate, Service, opened_service
 from service.metrics import Metered, Metrics
 from service.middleware import Edge
 from service.openapi import describe
@@ -18,7 +18,7 @@ from service.refusals import add_handlers
 from service.settings import Settings
 from wsi import __version__
 
-__all__ = ["ROUTERS", "App", "create_app"]
+__all__ = ["ROUTERS", "App", "create_app", "running"]
 
 ROUTERS = (
     "service.routes.heatmaps:router",
@@ -96,14 +96,21 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with opened_service(settings, authenticate=authenticate) as service:
-            app.state.service = service
-            watching = asyncio.create_task(service.watcher.run(), name="watcher")
-            try:
+            async with running(app, service):
                 yield
-            finally:
-                service.watcher.close()
-                watching.cancel()
-                with suppress(asyncio.CancelledError):
-                    await watching
 
     return lifespan
+
+
+@asynccontextmanager
+async def running(app: FastAPI, service: Service) -> AsyncIterator[None]:
+    """What an application needs while it answers: its parts, and the watcher's task."""
+    app.state.service = service
+    watching = asyncio.create_task(service.watcher.run(), name="watcher")
+    try:
+        yield
+    finally:
+        service.watcher.close()
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching

@@ -37,7 +37,6 @@ class Artefact:
 
 
 ARTEFACTS: tuple[Artefact, ...] = (
-    Artefact("heatmap.png", OUTPUTS["png"].file, "image/png"),
     Artefact("heatmap.tif", OUTPUTS["ome-tiff"].file, "image/tiff"),
     Artefact("heatmap.geojson.gz", OUTPUTS["geojson"].file, "application/gzip", "?kind=tiles"),
     Artefact("heatmap.geojson.gz", OUTPUTS["regions"].file, "application/gzip", "?kind=regions"),
@@ -46,7 +45,7 @@ ARTEFACTS: tuple[Artefact, ...] = (
     Artefact("tiles.h5", OUTPUTS["hdf5"].file, "application/x-hdf5"),
     Artefact("report.html", OUTPUTS["report"].file, "text/html; charset=utf-8"),
 )
-"""By address; a result has those that were asked for."""
+"""By address; a result has those that were asked for. heatmap.png is drawn when it is asked for."""
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,8 @@ class Batches:
 
     def add(self, batch_id: str, member: Member) -> None:
         """Said twice about the same number, the first counts."""
-        row = {"batch_id": batch_id, **asdict(member)}
+        fields = {name: value for name, value in asdict(member).items() if value is not None}
+        row = {"batch_id": batch_id, **fields}
         try:
             with self._engine.begin() as connection:
                 connection.execute(insert(batch_jobs).values(row))

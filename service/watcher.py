@@ -78,6 +78,11 @@ class Watcher:
         found = await asyncio.to_thread(self._queue.snapshot, [job.id])
         return found.get(job.id, snapshot)
 
+    @property
+    def is_watched(self) -> bool:
+        """Somebody listens."""
+        return bool(self._watches)
+
     def wake(self) -> None:
         """Looks at once: somebody came to listen, or a job was submitted or cancelled here."""
         self._wake.set()

@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from service.answers import NO_STORE, ProblemAnswer
+from service.artefacts import ZARR
 from service.asking import IdempotencyKey, submit
 from service.bodies import RAW_BODIES, UNLIMITED, media_type_of, open_form, receive_slide
 from service.catalogue import Offered
@@ -18,8 +19,10 @@ from service.library import StoredSlide
 from service.negotiation import choose_type, wait_preferred
 from service.openapi import failures
 from service.problems import Refusal, problem
+from service.routes.result_tiles import DEFAULT_PX
 from service.schemas import JobJson, Model, Mpp, ResultJson, StridePx
 from service.submission import Asked, require_valid
+from wsi.render import Style
 
 __all__ = ["router"]
 
@@ -161,11 +164,14 @@ async def _deliver(request: Request, service: Service, job: Job, wanted: str) ->
     found = await run_in_threadpool(service.shelf.get, job.tenant, job.result_id)
     at = service.resources.link("results", found.id)
     more = {"Cache_Control": NO_STORE, "Location": service.resources.link("jobs", job.id)}
+    fields = {name.replace("_", "-"): value for name, value in more.items()}
     match wanted:
         case "image/png":
-            return deliver_file(
-                found.folder, "heatmap.png", Content_Location=f"{at}/heatmap.png", **more
+            fields |= {"Content-Location": f"{at}/heatmap.png"}
+            picture = await run_in_threadpool(
+                service.viewing.heatmaps.picture, found.folder / ZARR, DEFAULT_PX, Style()
             )
+            return Response(picture, 200, fields, PNG)
         case "image/tiff":
             return deliver_file(
                 found.folder, "heatmap.tif", Content_Location=f"{at}/heatmap.tif", **more
@@ -176,7 +182,6 @@ async def _deliver(request: Request, service: Service, job: Job, wanted: str) ->
                 request.headers, Content_Location=f"{at}/heatmap.geojson", **more
             )
     body = service.resources.result(found)
-    fields = {name.replace("_", "-"): value for name, value in more.items()}
     return Response(
         body.model_dump_json(), 200, {**fields, "Content-Location": at}, media_type=JSON
     )

@@ -1,0 +1,131 @@
+"""Batches over HTTP."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+
+from service.problems import problem
+from tests.service.api.harness import Api, Workshop, at_once
+
+
+def test_batch_counts_its_jobs(api: Api) -> None:
+    slides = [api.upload(seed) for seed in (1, 2, 3)]
+    answer = api.post("/v1/batches", json={"slides": slides})
+    assert answer.status_code == 202
+    batch = answer.json()
+    assert (batch["counts"], batch["is_done"], len(batch["jobs"])) == ({"queued": 3}, False, 3)
+    api.finish()
+    api.finish()
+    api.fail(problem("corrupt-slide", "tile 7 cannot be decoded"))
+    batch = api.get(answer.headers["location"]).json()
+    assert (batch["counts"], batch["is_done"]) == ({"succeeded": 2, "failed": 1}, True)
+    assert len(api.get(f"/v1/jobs?batch_id={batch['id']}").json()["items"]) == 3
+
+
+def test_report_has_a_line_for_each_slide(api: Api) -> None:
+    slides = [api.upload(seed) for seed in (1, 2)]
+    batch = api.post("/v1/batches", json={"slides": slides}).json()
+    api.finish()
+    api.fail(problem("corrupt-slide", "tile 7, row 2: it cannot be decoded"))
+    answer = api.get(batch["links"]["report"])
+    assert answer.headers["content-type"].startswith("text/csv")
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [(row["slide_id"], row["state"], row["problem"]) for row in rows] == [
+        (slides[0], "succeeded", ""),
+        (slides[1], "failed", "corrupt-slide"),
+    ]
+    assert rows[0]["result_id"].startswith("res_")
+    assert rows[1]["detail"] == "tile 7, row 2: it cannot be decoded"
+
+
+def test_job_that_is_under_way_already_belongs_to_both(api: Api) -> None:
+    job = api.submit(api.upload())
+    batch = api.post("/v1/batches", json={"slides": [job["slide_id"]]}).json()
+    assert (batch["jobs"], batch["counts"]) == ([job["id"]], {"queued": 1})
+
+
+def test_slide_that_does_not_exist_refuses_the_batch(api: Api) -> None:
+    answer = api.post("/v1/batches", json={"slides": [api.upload(), "sld_0"]})
+    assert answer.status_code == 404
+    assert api.get("/v1/jobs").json()["items"] == []
+
+
+def test_batch_that_does_not_fit_the_queue_is_refused_whole(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    with Api(workshop, tmp_path / "data", max_queued_per_tenant=2) as api:
+        slides = [api.upload(seed) for seed in (1, 2, 3)]
+        answer = api.post("/v1/batches", json={"slides": slides})
+        assert (answer.status_code, answer.json()["type"]) == (429, "/problems/queue-full")
+        assert api.get("/v1/jobs").json()["items"] == []
+
+
+def test_pattern_finds_slides_below_a_shared_folder(workshop: Workshop, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    (shared / "a" / "b").mkdir(parents=True)
+    for number, name in enumerate(("a/1.tiff", "a/b/2.tiff", "3.tiff")):
+        (shared / name).write_bytes(workshop.slide_bytes(number))
+    (shared / "a" / "letter.tiff").write_bytes(b"no slide, but a letter\n" * 20)
+    (tmp_path / "outside.tiff").write_bytes(workshop.slide_bytes(9))
+    (shared / "a" / "link.tiff").symlink_to(tmp_path / "outside.tiff")
+    with Api(workshop, tmp_path / "data", slide_roots=(shared,)) as api:
+        body = {"root": "a", "glob": "**/*.tiff"}
+        answer = api.post("/v1/batches", json=body, headers={"Idempotency-Key": "k"})
+        batch = answer.json()
+        assert (batch["counts"], batch["refused"]) == ({"queued": 2}, 1)
+        report = api.get(batch["links"]["report"]).text
+        rows = {row["name"]: row["problem"] for row in csv.DictReader(io.StringIO(report))}
+        assert rows == {"1.tiff": "", "b/2.tiff": "", "letter.tiff": "unsupported-format"}
+        assert str(tmp_path) not in answer.text + report
+        again = api.post("/v1/batches", json=body, headers={"Idempotency-Key": "k"})
+        assert again.json()["jobs"] == batch["jobs"]
+        whole = api.post("/v1/batches", json={"root": str(shared), "glob": "*.tiff"}).json()
+        assert whole["counts"] == {"queued": 1}
+
+
+@pytest.mark.parametrize(
+    ("root", "glob", "status"),
+    [
+        ("a", "../*.tiff", 400),
+        ("a", "/etc/*", 400),
+        ("a", "*.svs", 400),
+        ("../data", "*", 400),
+        ("nowhere", "*", 404),
+        ("/etc", "*", 404),
+    ],
+)
+def test_pattern_never_leaves_the_shared_folders(
+    workshop: Workshop, tmp_path: Path, root: str, glob: str, status: int
+) -> None:
+    (tmp_path / "shared" / "a").mkdir(parents=True)
+    (tmp_path / "secret.tiff").write_bytes(workshop.slide_bytes())
+    with Api(workshop, tmp_path / "data", slide_roots=(tmp_path / "shared",)) as api:
+        answer = api.post("/v1/batches", json={"root": root, "glob": glob})
+    assert answer.status_code == status
+    assert str(tmp_path) not in answer.text
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"slides": []}, {"root": "a"}, {"slides": ["a"], "root": "a", "glob": "*"}]
+)
+def test_batch_of_neither_or_both_is_refused(api: Api, body: dict) -> None:
+    assert api.post("/v1/batches", json=body).status_code == 422
+
+
+def test_same_key_is_the_same_batch_however_many_ask_at_once(api: Api) -> None:
+    body = {"slides": [api.upload(seed) for seed in (1, 2)]}
+    headers = {"Idempotency-Key": "one"}
+    answers = at_once([lambda: api.post("/v1/batches", json=body, headers=headers)] * 6)
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert len(api.get("/v1/jobs").json()["items"]) == 2
+    other = {"slides": body["slides"][:1]}
+    answer = api.post("/v1/batches", json=other, headers=headers)
+    assert answer.json()["type"] == "/problems/idempotency-mismatch"
+
+
+def test_batch_that_does_not_exist_is_not_found(api: Api) -> None:
+    for path in ("", "/report.csv"):
+        assert api.get(f"/v1/batches/bat_0{path}").status_code == 404
