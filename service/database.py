@@ -104,7 +104,7 @@ jobs = Table(
     Column("attempt", Integer, nullable=False),
     Column("fence", BigInteger, nullable=False),
     Column("worker", String(100)),
-    Column("lease_until", Float),
+    Column("lease_until", Float),  # NULL unless it runs
     Column("not_before", Float, nullable=False),
     Column("cancel_requested", Boolean, nullable=False),
     Column("error", JSON(none_as_null=True)),
@@ -114,6 +114,12 @@ jobs = Table(
     Column("updated_at", Float, nullable=False),
     # the order of claims; with not_before it answers `position` without the table
     Index("ix_jobs_claim", "state", text("priority DESC"), "id", "not_before"),
+    Index(
+        "ix_jobs_lease_until",  # of those that run, and no others
+        "lease_until",
+        sqlite_where=text("lease_until IS NOT NULL"),
+        postgresql_where=text("lease_until IS NOT NULL"),
+    ),
     Index(None, "tenant", "state", "id"),
     Index(None, "tenant", "batch_id", "id"),
     Index(None, "tenant", "id"),

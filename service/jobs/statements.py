@@ -63,8 +63,8 @@ IDLE: Mapping[str, Any] = {
 def claim(now: Now, lease_s: float, worker: str) -> Update:
     """Gives the first job that may run to `worker`, and returns its row.
 
-    The two candidates come from their own scans of ix_jobs_claim. PostgreSQL locks both rows, and a
-    claim beside this one skips them.
+    The two candidates come from an index each, ix_jobs_claim and ix_jobs_lease_until. PostgreSQL
+    locks both rows, and a claim beside this one skips them.
     """
     waiting = _first(QUEUED, jobs.c.not_before <= now).cte("waiting")
     left = _first(_over(now), ~_hopeless()).cte("left_behind")
@@ -90,7 +90,7 @@ def claim(now: Now, lease_s: float, worker: str) -> Update:
 def troubled(now: Now, lease_s: float) -> Select[Any]:
     """One row where `fail_lost` or `shorten_leases` has something to do."""
     trouble = or_(and_(_over(now), _hopeless()), _too_long(now, lease_s))
-    return select(jobs.c.id).where(RUNNING, trouble).limit(1)
+    return select(jobs.c.id).where(trouble).limit(1)
 
 
 def fail_lost(now: Now, problem: Mapping[str, Any]) -> Update:
@@ -219,7 +219,8 @@ def _count(*conditions: ColumnElement[bool], of: FromClause) -> ColumnElement[in
 
 
 def _over(now: Now) -> ColumnElement[bool]:
-    return and_(RUNNING, jobs.c.lease_until <= now)
+    """Only a running job has a lease, and an index finds those alone."""
+    return jobs.c.lease_until <= now
 
 
 def _hopeless() -> ColumnElement[bool]:
@@ -228,4 +229,4 @@ def _hopeless() -> ColumnElement[bool]:
 
 def _too_long(now: Now, lease_s: float) -> ColumnElement[bool]:
     """Twice the lease, so that workers with somewhat different leases leave each other's alone."""
-    return and_(RUNNING, jobs.c.lease_until > now + 2 * lease_s)
+    return jobs.c.lease_until > now + 2 * lease_s

@@ -7,7 +7,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-__all__ = ["LINES", "SEED", "bound", "report"]
+__all__ = ["LINES", "SEED", "bound", "report", "size"]
 
 CONFIDENCE = 0.95
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +28,11 @@ def bound(trials: int, failures: int) -> float:
     if failures >= trials:
         return 1.0
     return float(beta.ppf(CONFIDENCE, failures + 1, trials - failures))
+
+
+def size(quick: int, full: int) -> int:
+    """How much to try: `full` where WSI_RELIABILITY is "full", else `quick`."""
+    return full if os.environ.get("WSI_RELIABILITY") == "full" else quick
 
 
 def report(id: str, trials: int, failures: int, **figures: object) -> None:

@@ -9,6 +9,7 @@ branch_labels = None
 depends_on = None
 
 LIVE = sa.text("state IN ('queued', 'running') AND NOT cancel_requested")
+LEASED = sa.text("lease_until IS NOT NULL")
 NOT_DELETED = sa.text("deleted_at IS NULL")
 
 
@@ -84,6 +85,13 @@ def make_jobs() -> None:
     )
     op.create_index(
         "ix_jobs_claim", "jobs", ["state", sa.text("priority DESC"), "id", "not_before"]
+    )
+    op.create_index(
+        "ix_jobs_lease_until",
+        "jobs",
+        ["lease_until"],
+        sqlite_where=LEASED,
+        postgresql_where=LEASED,
     )
     op.create_index("ix_jobs_tenant_state_id", "jobs", ["tenant", "state", "id"])
     op.create_index("ix_jobs_tenant_batch_id_id", "jobs", ["tenant", "batch_id", "id"])
