@@ -1,7 +1,8 @@
-"""A worker that ends where a test says: `-m tests.reliability.faulty_worker [--fault NAME:N]`.
+"""A worker to which something happens where a test says: `-m tests.reliability.faulty_worker`.
 
-It is the real supervisor and the real runner. Only here does something happen at their fault
-points: the Nth passing of NAME ends the process (os._exit), and `--trace` keeps a line of each.
+It is the real supervisor and the real runner; only here does anything happen at their fault points.
+`--fault NAME:N` means the Nth passing of NAME, `--marker FILE` that it happens once for all
+processes, `--trace FILE` keeps a line of each passing.
 """
 
 import argparse
@@ -10,6 +11,8 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -20,54 +23,60 @@ from tests.service.worker.workshop import SlidesInFolders, make_queue
 KILLED = 86
 
 
-def make_fault(name: str | None, number: int, trace: Path | None) -> Fault:
-    seen: Counter[str] = Counter()
+def end(options: argparse.Namespace) -> None:
+    os._exit(KILLED)
 
-    def pass_by(point: str) -> None:
-        assert point in FAULT_POINTS, point
-        seen[point] += 1
-        if trace is not None:
-            with trace.open("a") as file:
-                file.write(f"{os.getpid()} {time.time():.3f} {point}\n")
-        if point == name and seen[point] == number:
-            os._exit(KILLED)
 
-    return pass_by
+def raise_error(options: argparse.Namespace) -> None:
+    raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+def fill_disk(options: argparse.Namespace) -> None:
+    """Of the data folder, to the last byte that a plain file can have."""
+    ballast = Settings().data / "ballast"
+    with ballast.open("ab", buffering=0) as file:
+        for size in (1 << 20, 1 << 12, 1):
+            with suppress(OSError):
+                while True:
+                    file.write(b"\0" * size)
+
+
+HAPPENINGS: Mapping[str, Callable[[argparse.Namespace], None]] = {
+    "end": end,
+    "raise": raise_error,
+    "fill-disk": fill_disk,
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--fault", default=":1")
+    parser.add_argument("--happening", choices=HAPPENINGS, default="end")
+    parser.add_argument("--marker", type=Path)
     parser.add_argument("--trace", type=Path)
     parser.add_argument("--once", action="store_true")
     parser.add_argument("--parent", type=int)  # given to the runner
     options = parser.parse_args()
-    name, _, number = options.fault.partition(":")
-    fault = make_fault(name or None, int(number), options.trace)
-    if options.parent is not None:
-        run_runner(options.parent, fault)
-    else:
-        run_supervisor(options.fault, options.trace, options.once, fault)
+    run_supervisor(options) if options.parent is None else run_runner(options)
 
 
-def run_runner(parent: int, fault: Fault) -> None:
+def run_runner(options: argparse.Namespace) -> None:
     from service.worker.runner import serve
 
-    serve(["--parent", str(parent)], fault)
+    serve(["--parent", str(options.parent)], make_fault(options))
 
 
-def run_supervisor(fault_option: str, trace: Path | None, once: bool, fault: Fault) -> None:
+def run_supervisor(options: argparse.Namespace) -> None:
     from service.worker.supervisor import Supervisor
 
     settings = Settings()
-    command = [sys.executable, "-m", "tests.reliability.faulty_worker", "--fault", fault_option]
     supervisor = Supervisor(
         settings,
         make_queue(settings),
         SlidesInFolders(settings.data),
         worker_id=f"faulty-{os.getpid()}",
-        command=[*command, *(["--trace", str(trace)] if trace else [])],
-        fault=fault,
+        command=[sys.executable, "-m", "tests.reliability.faulty_worker", *sys.argv[1:]],
+        fault=make_fault(options),
         retry_s=0.1,
     )
 
@@ -75,7 +84,34 @@ def run_supervisor(fault_option: str, trace: Path | None, once: bool, fault: Fau
         supervisor.stop()
 
     signal.signal(signal.SIGTERM, stop)
-    supervisor.run(until_empty=once)
+    supervisor.run(until_empty=options.once)
+
+
+def make_fault(options: argparse.Namespace) -> Fault:
+    name, _, number = options.fault.partition(":")
+    seen: Counter[str] = Counter()
+
+    def pass_by(point: str) -> None:
+        assert point in FAULT_POINTS, point
+        seen[point] += 1
+        if options.trace is not None:
+            with options.trace.open("a") as file:
+                file.write(f"{os.getpid()} {time.time():.3f} {point}\n")
+        if point == name and seen[point] == int(number) and is_first(options.marker):
+            HAPPENINGS[options.happening](options)
+
+    return pass_by
+
+
+def is_first(marker: Path | None) -> bool:
+    """Whether nobody was here before."""
+    if marker is None:
+        return True
+    try:
+        marker.open("x").close()
+    except FileExistsError:
+        return False
+    return True
 
 
 if __name__ == "__main__":
