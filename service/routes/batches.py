@@ -55,7 +55,7 @@ def get_batch(batch_id: str, response: Response, service: Parts, principal: Read
         **failures(),
     },
 )
-def get_report(batch_id: str, service: Parts, principal: Reader) -> Response:
+def get_batch_report(batch_id: str, service: Parts, principal: Reader) -> Response:
     """What became of each slide."""
     lines = service.batches.report(principal.tenant, batch_id)
     return StreamingResponse(

@@ -66,7 +66,7 @@ def delete_result(result_id: str, service: Parts, principal: Writer) -> None:
     response_class=Response,
     responses=sends("image/tiff", "Pyramidal tiled OME-TIFF, float32"),
 )
-def get_tiff(found: Found) -> Response:
+def get_heatmap_tiff(found: Found) -> Response:
     """Probabilities as OME-TIFF, for QuPath, Fiji, napari."""
     return deliver_file(found.folder, "heatmap.tif")
 
@@ -77,7 +77,7 @@ def get_tiff(found: Found) -> Response:
     response_class=Response,
     responses=sends("text/csv; charset=utf-8", "minx,miny,width,height,prob_<class>…, level-0 px"),
 )
-def get_csv(found: Found) -> Response:
+def get_tiles_csv(found: Found) -> Response:
     """One line a tile, as WSInfer writes them; level-0 px, not shifted by bounds."""
     return deliver_file(found.folder, "tiles.csv")
 
@@ -99,7 +99,7 @@ def get_overlay(found: Found) -> Response:
     response_class=Response,
     responses=sends("application/x-hdf5", "Coordinates and probabilities"),
 )
-def get_hdf5(found: Found) -> Response:
+def get_tiles_hdf5(found: Found) -> Response:
     """Where the job was asked for the output `hdf5`."""
     return deliver_file(found.folder, "tiles.h5")
 
@@ -110,7 +110,7 @@ def get_hdf5(found: Found) -> Response:
     response_class=Response,
     responses=sends("text/html; charset=utf-8", "A page for people, to be kept"),
 )
-def get_report(found: Found) -> Response:
+def get_result_report(found: Found) -> Response:
     """Where the job was asked for the output `report`. Sent as an attachment."""
     return deliver_file(found.folder, "report.html")
 
@@ -121,7 +121,7 @@ def get_report(found: Found) -> Response:
     response_class=Response,
     responses=sends("application/geo+json", "QuPath's GeoJSON, streamed", ranges=False),
 )
-async def get_geojson(
+async def get_heatmap_geojson(
     found: Found, request: Request, kind: Kind = "tiles", threshold: Threshold = None
 ) -> Response:
     """Tiles with their scores, or outlines of the regions at or above the threshold."""
@@ -134,7 +134,7 @@ async def get_geojson(
     response_class=Response,
     responses=sends("application/gzip", "The same, as a file that QuPath opens"),
 )
-async def get_geojson_gz(
+async def get_heatmap_geojson_gz(
     found: Found, request: Request, kind: Kind = "tiles", threshold: Threshold = None
 ) -> Response:
     """Compressed, as a file."""
@@ -147,6 +147,6 @@ async def get_geojson_gz(
     response_class=Response,
     responses=sends("application/octet-stream", "A chunk; `zarr.json` is application/json"),
 )
-def get_zarr(key: str, found: Found) -> Response:
+def get_zarr_file(key: str, found: Found) -> Response:
     """The OME-Zarr 0.5 file by file, for stores that read over HTTP. A missing chunk is 404."""
     return deliver_zarr(found.folder, key)
