@@ -9,7 +9,6 @@ import resource
 import signal
 import struct
 import sys
-import sysconfig
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -126,7 +125,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 def _python_paths() -> list[Path]:
-    """Where modules and shared libraries are that may still be loaded."""
-    names = ("stdlib", "platstdlib", "purelib", "platlib")
-    own = {Path(sysconfig.get_path(name)) for name in names}
-    return [*sorted(own), PACKAGES / "wsi", *map(Path, LIBRARIES)]
+    """Where modules and shared libraries are that may still be loaded. Of a working tree of this
+    project only the package is one: the operator's data may lie beside it."""
+    found = {Path(entry) for entry in sys.path if entry} - {PACKAGES}
+    return [*sorted(found), PACKAGES / "wsi", *map(Path, LIBRARIES)]

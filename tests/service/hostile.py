@@ -122,7 +122,7 @@ def attempt(source: Source, mpp: Mpp | None, reader: str, apply_icc: bool) -> Sl
     outcomes = {}
     for name, crime in CRIMES.items():
         try:
-            outcomes[name] = f"done: {crime(Path(source.path))!r}"
+            outcomes[name] = f"done: {crime(Path(source.path))!r}"[:40]  # a message is short
         except OSError as error:
             outcomes[name] = errno.errorcode[error.errno or 0]
     raise UnsupportedSlide(json.dumps(outcomes))
@@ -136,6 +136,10 @@ def system_call(number: int, *arguments: Any) -> int:
     return result
 
 
+def secrets() -> list[str]:
+    return [name for name in os.environ if name.startswith("WSI_")]
+
+
 def send_signal(pid: int) -> None:
     os.kill(pid, 0)
 
@@ -145,7 +149,7 @@ def write_to(path: Path, flags: int) -> int:
 
 
 CRIMES: dict[str, Callable[[Path], Any]] = {
-    "look into the environment": lambda slide: sorted(os.environ),
+    "look into the environment": lambda slide: ("LANG" in os.environ, secrets()),
     "read a neighbour": lambda slide: (slide.parent / "neighbour.txt").read_text(),
     "read outside": lambda slide: Path("/etc/passwd").read_text(),
     "list the folder": lambda slide: list(slide.parent.iterdir()),

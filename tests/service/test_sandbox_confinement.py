@@ -54,8 +54,7 @@ def outcomes(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> di
 
 
 def test_the_environment_holds_no_secret(outcomes: dict[str, str], launcher: Launcher):
-    assert "SECRET" not in outcomes["look into the environment"]
-    assert "PATH" in outcomes["look into the environment"]
+    assert outcomes["look into the environment"] == "done: (True, [])"
     environment = Path(f"/proc/{launcher.server_pid}/environ").read_bytes()
     assert b"PATH=" in environment
     assert b"WSI_" not in environment
@@ -107,16 +106,26 @@ def test_it_writes_sends_and_starts_nothing(outcomes: dict[str, str], mode: Sand
     assert outcomes[deed] in REFUSED
 
 
-def test_every_deed_is_judged(outcomes: dict[str, str]):
+def test_with_all_locks_nothing_but_looking_around_is_done(
+    outcomes: dict[str, str], mode: SandboxMode
+):
+    done = {name for name, outcome in outcomes.items() if outcome.startswith("done")}
     assert len(outcomes) == 25
-    assert {name for name, outcome in outcomes.items() if outcome.startswith("done")} == {
-        "look into the environment"
-    }
+    if mode.landlock and mode.seccomp:
+        assert done == {"look into the environment"}
 
 
 def test_landlock_is_used_where_the_kernel_has_it(mode: SandboxMode):
     assert mode.landlock == (landlock_abi() > 0)
     assert mode.rlimits
+
+
+def network_of(pid: int | str) -> str | None:
+    """None where one may not look: a reader cannot be looked into but by root."""
+    try:
+        return str(Path(f"/proc/{pid}/ns/net").readlink())
+    except PermissionError:
+        return None
 
 
 def test_a_reader_has_limits_no_privileges_and_no_network(tmp_path: Path, mode: SandboxMode):
@@ -128,9 +137,9 @@ def test_a_reader_has_limits_no_privileges_and_no_network(tmp_path: Path, mode: 
             r"^(Max [a-z ]+?) {2,}(\w+)", (process / "limits").read_text(), re.MULTILINE
         )
         score = (process / "oom_score_adj").read_text()
-        if mode.netns and os.access(process / "ns", os.X_OK):
-            ours, theirs = (os.readlink(f"/proc/{p}/ns/net") for p in ("self", slide.reader_pid))  # noqa: PTH115
-            assert ours != theirs
+        networks = {network_of("self"), network_of(slide.reader_pid)}
+    if mode.netns:
+        assert None in networks or len(networks) == 2
     assert status["NoNewPrivs"] == "1"
     assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
     assert (status["Seccomp"] == "2") == mode.seccomp
