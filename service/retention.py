@@ -18,7 +18,7 @@ from service.database import batch_jobs, batches, jobs, reading, results, slides
 from service.errors import Conflict, NotFound, ResultExpired
 from service.ids import ID_PATTERN
 from service.library import INCOMING, SLIDES, UNFINISHED, Library
-from service.removal import DELETED, claimed, remove, size_on_disk
+from service.removal import claimed, remove, size_on_disk
 from service.reservation import Reservations
 from service.settings import Settings
 from service.shelf import RESULTS, Shelf
@@ -28,7 +28,6 @@ __all__ = ["Garbage", "clear_orphans", "collect_garbage"]
 logger = logging.getLogger(__name__)
 
 OURS = re.compile(rf"{ID_PATTERN.removesuffix('$')}(\.old|\.deleted)?(\.partial)?$")
-OLD = ".old.partial"  # of a result that publishing replaced
 MAX_ROWS = 500  # deleted in one transaction, so that others get their turn
 
 
@@ -120,10 +119,8 @@ class _Collector:
         return self._finds(query)
 
     def _has_result(self, path: Path) -> bool:
-        """A result, or one that its job will go on with. One statement: it sees one moment, and a
-        job becomes a result in one."""
-        if path.name.endswith((DELETED, OLD)):
-            return False
+        """A result, or one that its job will go on with; never what was set aside (`.old`,
+        `.deleted`). One statement: it sees one moment, and a job becomes a result in one."""
         result_id = path.name.removesuffix(".partial")
         of_job = select(jobs.c.result_id).where(
             jobs.c.result_id == result_id, jobs.c.state.in_(UNFINISHED)

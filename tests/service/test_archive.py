@@ -121,6 +121,13 @@ def test_what_the_zip_unpacks_to_counts_against_the_quota(data: Path, engine: En
     assert files_of(data) == []
 
 
+def test_zip_and_slide_do_not_count_twice_against_the_quota(data: Path, engine: Engine):
+    """400,000 bytes that do not pack, and a limit of 600,000."""
+    library = make_library(data, engine, quota_bytes=600_000)
+    body = pack({**MRXS, "a/Data0000.dat": bytes(400_000)}, method=zipfile.ZIP_STORED)
+    assert library.store(TENANT, [body], content_length=len(body)).created
+
+
 def test_the_same_zip_again_is_the_slide_of_before(data: Path, library: Library):
     first = library.store(TENANT, [pack(MRXS)]).slide
     again = library.store(TENANT, [pack(MRXS)])

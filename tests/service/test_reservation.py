@@ -1,6 +1,7 @@
 """Room is promised once, to whoever asks first, and comes back however the holder ends."""
 
 import errno
+import fcntl
 import os
 import shutil
 import signal
@@ -74,6 +75,17 @@ def test_the_check_sees_all_that_the_tenant_holds(tmp_path: Path):
         with pytest.raises(QuotaExceeded):
             ledger.reserve(1, tenant="a", check=refuse)
         assert ledger.held("a") == 10
+
+
+def test_nobody_else_reserves_while_one_is_checked(tmp_path: Path):
+    def require_locked(_bytes: int) -> None:
+        with (
+            (tmp_path / "reservations" / ".lock").open("rb") as lock,
+            pytest.raises(BlockingIOError),
+        ):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    Reservations(tmp_path).reserve(1, check=require_locked).close()
 
 
 def test_many_threads_hold_no_more_than_there_is(tmp_path: Path):

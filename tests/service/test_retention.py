@@ -3,9 +3,10 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, insert, select
+from sqlalchemy import Engine, event, insert, select
 from typer.testing import CliRunner
 
 from service.cli import app
@@ -70,7 +71,9 @@ def test_slides_go_after_their_time_unless_a_job_needs_them(tmp_path: Path, engi
     library = make_library(tmp_path, engine)
     old, needed = (library.store(TENANT, [tiff_bytes(seed=i)]).slide for i in range(2))
     add_job(engine, needed.id)
+    would = collect(tmp_path, engine, dry_run=True, keep_slides_s=60)
     garbage = collect(tmp_path, engine, keep_slides_s=60)
+    assert garbage == would
     assert garbage == Garbage(slides=(old.id,), size_bytes=len(tiff_bytes()))
     assert files_of(tmp_path) == [f"slides/{needed.id}/slide.tif"]
     assert collect(tmp_path, engine) == Garbage()
@@ -160,6 +163,20 @@ def test_what_a_crash_left_goes_and_what_others_work_on_stays(tmp_path: Path, en
     assert not any(path.exists() for path in goes)
     assert all(path.exists() for path in (*stays, upload.path, slide.path))
     upload.abort()
+
+
+def test_a_slide_that_is_about_to_get_its_row_stays(tmp_path: Path, engine: Engine):
+    """Cleaning comes between the folder's name and its row."""
+    library, cleaned = make_library(tmp_path, engine), []
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def clean(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        if statement.startswith("INSERT INTO slides"):
+            cleaned.append(clear_orphans(make_settings(tmp_path), engine))
+
+    slide = library.store(TENANT, [tiff_bytes()]).slide
+    assert cleaned == [Garbage()]
+    assert slide.path.is_file()
 
 
 def test_a_result_that_was_marked_deleted_before_a_crash_goes(tmp_path: Path, engine: Engine):

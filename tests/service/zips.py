@@ -207,7 +207,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "link out": lambda: with_link("../../../wsi.sqlite3"),
     "device": lambda: pack(MRXS, change=lambda i: setattr(i, "external_attr", 0o020666 << 16)),
     "pipe": lambda: pack(MRXS, change=lambda i: setattr(i, "external_attr", 0o010666 << 16)),
-    "ratio of one file": lambda: pack({**MRXS, "a/Data0000.dat": bytes(64 << 20)}),
+    "ratio of one file": lambda: pack({**MRXS, "a/Data0000.dat": bytes(16 << 20)}),
     "ratio of all files": lambda: pack({f"{i}.dcm": bytes(1 << 20) for i in range(64)}),
     "quoted overlap": lambda: quoted_overlap(100, 1 << 20),
     "full overlap": same_bytes_twice,
@@ -256,7 +256,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "giant index": lambda: pack(
         {**MRXS, "a/Slidedat.ini": INDEX + bytes(range(256)) * 20_000}, method=ZIP_STORED
     ),
-    "dicom with a bomb": lambda: pack({"1.dcm": DICOM + bytes(64 << 20)}),
+    "dicom with a bomb": lambda: pack({"1.dcm": DICOM + bytes(16 << 20)}),
 }
 
 REASONS = {
