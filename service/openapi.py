@@ -81,6 +81,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
         schemas.pop(guessed, None)
     problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas["Problem"] = problem
+    _simplify_tuples(found)
     return found
 
 
@@ -89,3 +90,17 @@ def _leave_out_guess(responses: dict[str, Any]) -> None:
     guessed = responses.get("422", {}).get("content", {}).get("application/json", {})
     if guessed.get("schema", {}).get("$ref", "").endswith("/HTTPValidationError"):
         del responses["422"]
+
+
+def _simplify_tuples(node: Any) -> None:
+    """An array of so many equal items says the same, and more generators of clients know it."""
+    if isinstance(node, list):
+        for each in node:
+            _simplify_tuples(each)
+    if not isinstance(node, dict):
+        return
+    items = node.get("prefixItems")
+    if isinstance(items, list) and all(each == items[0] for each in items):
+        node["items"] = node.pop("prefixItems")[0]
+    for each in node.values():
+        _simplify_tuples(each)

@@ -96,7 +96,6 @@ async def get_job(found: Found, response: Response, service: Parts, wait: Wait =
             "final state. `id` increases: send it as Last-Event-ID to go on after it",
             "content": {
                 "text/event-stream": {
-                    "schema": {"type": "string"},
                     "example": 'event: state\ndata: {"state":"succeeded"}\nid: 17637120\n\n',
                 }
             },

@@ -21,6 +21,14 @@ Threshold = Annotated[
 ]
 Kind = Literal["tiles", "regions"]
 
+BINARY = {"type": "string", "format": "binary"}
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "application/geo+json": {"type": "object"},
+    "application/json": {},
+    "text/csv; charset=utf-8": {"type": "string"},
+    "text/html; charset=utf-8": {"type": "string"},
+}
+
 
 def result_of(result_id: str, service: Parts, principal: Reader) -> StoredResult:
     return service.shelf.get(principal.tenant, result_id)
@@ -32,8 +40,9 @@ Found = Annotated[StoredResult, Depends(result_of)]
 def sends(
     media_type: str, description: str, *, ranges: bool = True
 ) -> dict[int | str, dict[str, Any]]:
-    """`responses=` of a route that sends a file."""
-    content = {"content": {media_type: {"schema": {"type": "string", "format": "binary"}}}}
+    """`responses=` of a route that sends a file, of one type or of several with | between."""
+    schemas = {media: SCHEMAS.get(media, BINARY) for media in media_type.split("|")}
+    content = {"content": {media: {"schema": schema} for media, schema in schemas.items()}}
     answers: dict[int | str, dict[str, Any]] = {
         200: {"description": description, **content},
         304: {"description": "The client has it already"},
@@ -145,7 +154,7 @@ async def get_heatmap_geojson_gz(
 @router.get(
     "/heatmap.zarr/{key:path}",
     response_class=Response,
-    responses=sends("application/octet-stream", "A chunk; `zarr.json` is application/json"),
+    responses=sends("application/octet-stream|application/json", "A chunk, or a `zarr.json`"),
 )
 def get_zarr_file(key: str, found: Found) -> Response:
     """The OME-Zarr 0.5 file by file, for stores that read over HTTP. A missing chunk is 404."""
