@@ -217,7 +217,7 @@ def _check_classes(card: ModelCard) -> None:
         raise CardError(
             f"positive_class is {card.positive_class!r}; it must be one of {list(card.classes)}"
         )
-    if not IDENTIFIER.fullmatch(card.name):
+    if not IDENTIFIER.fullmatch(str(card.name)):
         raise CardError(f"name is {card.name!r}; use letters, digits and . _ + -")
 
 

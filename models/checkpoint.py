@@ -106,7 +106,7 @@ def import_state_dict(pth: Path, out: Path) -> str:
         loaded = torch.load(pth, map_location="cpu", weights_only=True)
     except Exception as error:  # unpicklers raise what the bytes make them raise
         raise WeightsError(
-            f"{pth} cannot be read as a PyTorch state dict ({_first_line(error)}); "
+            f"{pth} cannot be read as a PyTorch state dict ({_first_sentence(error)}); "
             "it is damaged, or holds more than tensors: save its state_dict() again"
         ) from error
     return save_weights(_state_from(loaded, pth), out, dtype=None)
@@ -188,5 +188,6 @@ def _state_from(loaded: Any, pth: Path) -> dict[str, Tensor]:
     return {str(name).removeprefix(PARALLEL_PREFIX): tensor for name, tensor in loaded.items()}
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _first_sentence(error: Exception) -> str:
+    """torch goes on with advice to trust the file, which is none here."""
+    return str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__

@@ -18,6 +18,23 @@ __all__ = ["RECIPES", "TrainConfig", "read_recipe"]
 
 RECIPES = Path(__file__).parent / "recipes"
 
+RANGES = {
+    "seed": (0, 2**62),
+    "decay_epochs": (0, 10**6),
+    "warmup_epochs": (0, 10**6),
+    "batch_size": (2, 10**6),
+    "patient_tiles": (1, 10**9),
+    "learning_rate": (0, 1e3),
+    "momentum": (1e-3, 0.9999),  # Nesterov's needs some
+    "weight_decay": (0, 1),
+    "label_smoothing": (0, 0.99),
+    "mixup": (0, 100),
+    "ema": (0, 0.999999),
+    "validate_every": (1, 10**6),
+    "bootstrap_rounds": (1, 10**6),
+}
+"""Smallest and largest value. What the card holds as well is checked by the card."""
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -30,6 +47,7 @@ class TrainConfig:
     mean, std: of the training tiles' pixels in 0..1, per channel.
     bootstrap_rounds: for the intervals in the card.
     card: texts that the model's card takes over: licence, training_data, intended_use, limits.
+    Raises DatasetError where a value is none that training can use.
     """
 
     name: str
@@ -55,6 +73,18 @@ class TrainConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     bootstrap_rounds: int = 1000
     card: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in RANGES.items():
+            value: Any = getattr(self, name)
+            kind = int if isinstance(getattr(type(self), name), int) else (int, float)
+            if not isinstance(value, kind) or not low <= value <= high:
+                raise DatasetError(f"recipe: {name} is {value!r}; use {low:g} to {high:g}")
+        if not self.phases or not all(_is_phase(phase, self.tile_px) for phase in self.phases):
+            raise DatasetError(
+                f"recipe: phases is {self.phases!r}; use pairs of epochs and crop, the crop at "
+                f"most {self.tile_px} px"
+            )
 
     @property
     def epochs(self) -> int:
@@ -89,8 +119,17 @@ def read_recipe(source: str | Path) -> TrainConfig:
     except FileNotFoundError as error:
         known = ", ".join(sorted(found.stem for found in RECIPES.glob("*.toml")))
         raise DatasetError(f"no recipe {source}; use {known}, or a .toml file") from error
-    except (OSError, TypeError, ValueError) as error:
+    except (OSError, TypeError, ValueError, AttributeError) as error:
         raise DatasetError(f"{path} is not a training recipe ({error})") from error
+
+
+def _is_phase(phase: Any, tile_px: int) -> bool:
+    return (
+        isinstance(phase, tuple)
+        and [type(value) for value in phase] == [int, int]
+        and phase[0] >= 1
+        and 1 <= phase[1] <= tile_px
+    )
 
 
 def _tuples(value: Any) -> Any:

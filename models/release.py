@@ -15,6 +15,7 @@ import numpy.typing as npt
 from models.card import ModelCard, read_card, write_card
 from models.checkpoint import save_weights
 from models.datasets import TileSet
+from models.errors import CardError
 from models.infer import load_classifier
 from models.metrics import (
     calibrate,
@@ -29,7 +30,7 @@ from models.recipe import TrainConfig
 from models.run import Weights
 from models.split import Split
 
-__all__ = ["add_test_metrics", "measure_patients", "release", "score_card"]
+__all__ = ["add_test_metrics", "make_card", "measure_patients", "release", "score_card"]
 
 LEAST_PROBABILITY = 1e-7
 DIGITS = 4
@@ -44,7 +45,7 @@ def release(
     """
     file = out / f"{config.name}.safetensors"
     sha256 = save_weights(weights, file, classes=config.classes)
-    card = _make_card(config, file.name, sha256)
+    card = make_card(config, file.name, sha256)
     prob = _score_draft(card, out, validation, device)
     logit = np.log(np.maximum(prob, LEAST_PROBABILITY))
     temperature = round(fit_temperature(logit, validation.label), DIGITS)
@@ -135,19 +136,23 @@ def _rounded(values: dict[str, float]) -> dict[str, float]:
     return {name: round(value, DIGITS) for name, value in values.items()}
 
 
-def _make_card(config: TrainConfig, weights_file: str, sha256: str) -> ModelCard:
-    return ModelCard(
-        name=config.name,
-        architecture=config.architecture,
-        classes=config.classes,
-        positive_class=config.classes[-1],
-        tile_px=config.tile_px,
-        mpp=config.mpp,
-        input_px=config.tile_px,
-        mean=config.mean,
-        std=config.std,
-        weights_file=weights_file,
-        weights_sha256=sha256,
-        split="By patient, models/splits/idc.json",
-        **config.card,
-    )
+def make_card(config: TrainConfig, weights_file: str, sha256: str) -> ModelCard:
+    """Before anything is measured. Raises CardError where a recipe holds what no card can."""
+    try:
+        return ModelCard(
+            name=config.name,
+            architecture=config.architecture,
+            classes=config.classes,
+            positive_class=config.classes[-1],
+            tile_px=config.tile_px,
+            mpp=config.mpp,
+            input_px=config.tile_px,
+            mean=config.mean,
+            std=config.std,
+            weights_file=weights_file,
+            weights_sha256=sha256,
+            split="By patient, models/splits/idc.json",
+            **config.card,
+        )
+    except TypeError as error:  # a number where a text belongs, or a field that cards lack
+        raise CardError(f"recipe {config.name!r} makes no card ({error})") from error

@@ -21,7 +21,7 @@ from models.errors import DatasetError
 from models.network import choose_device
 from models.recipe import TrainConfig
 from models.registry import build
-from models.release import release
+from models.release import make_card, release
 from models.run import Run
 from models.split import read_split
 
@@ -62,8 +62,9 @@ def train(
     A run that was stopped goes on where it was, and ends in the same weights.
     weights: safetensors of a torchvision state dict to start from; its head is left out.
     Raises DatasetError where the data lack a class, or a part of the split; WeightsError where
-    `out` holds a run of another recipe.
+    `out` holds a run of another recipe; CardError where the recipe makes no card.
     """
+    make_card(config, "weights", "0" * 64)  # a card that cannot be is refused now, not at the end
     training, validation = load_parts(data)
     run = _start(config, device, weights)
     out.mkdir(parents=True, exist_ok=True)

@@ -219,13 +219,17 @@ def test_a_backbone_of_another_network_is_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\x80\x02.", b"\x80\x02K\x01\x85R.", b"\x80\x02G.", b"PK"]
+    "content", [b"", b"\x80\x02.", b"\x80\x02K\x01\x85R.", b"\x80\x02G.", b"PK", b"(lp0\n."]
 )
 def test_whatever_the_unpickler_chokes_on_is_a_clear_error(tmp_path: Path, content: bytes):
     (tmp_path / "w.pth").write_bytes(content)
 
-    with pytest.raises(WeightsError, match=r"w\.pth cannot be read as a PyTorch state dict"):
+    with pytest.raises(
+        WeightsError, match=r"w\.pth cannot be read as a PyTorch state dict"
+    ) as told:
         import_state_dict(tmp_path / "w.pth", tmp_path / "w.safetensors")
+
+    assert "trusted source" not in str(told.value)
 
     assert not (tmp_path / "w.safetensors").exists()
 

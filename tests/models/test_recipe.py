@@ -42,6 +42,12 @@ def test_a_recipe_is_read_from_a_file(tmp_path: Path):
         ('name = "x"\nleaning_rate = 1', "leaning_rate"),
         ("name = ", "not a training recipe"),
         ('name = "x"\n[augment]\nhue = 1', "hue"),
+        ('name = "x"\nphases = "x"', "phases is 'x'"),
+        ('name = "x"\nphases = []', "phases is"),
+        ('name = "x"\nphases = [[1, 51]]', "at most 50 px"),
+        ('name = "x"\nbatch_size = 12.5', "batch_size is 12.5; use 2 to"),
+        ('name = "x"\nlearning_rate = "fast"', "learning_rate is 'fast'"),
+        ('name = "x"\nmomentum = 0.0', "momentum is 0.0"),
     ],
 )
 def test_a_recipe_with_a_mistake_is_refused(tmp_path: Path, text: str, reason: str):

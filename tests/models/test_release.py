@@ -1,17 +1,20 @@
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from models.card import read_card
-from models.errors import DeviceError
+from models.errors import CardError, DeviceError
 from models.infer import load_classifier
 from models.metrics import calibrate
 from models.recipe import TrainConfig
 from models.registry import MODELS, build
 from models.release import add_test_metrics, release
 from models.split import read_split
+from models.train import train
 from tests.models.labelled import make_tiles
 
 CONFIG = TrainConfig(
@@ -46,6 +49,16 @@ def test_no_uncalibrated_card_is_left_where_the_scoring_stops(tmp_path: Path):
     with pytest.raises(DeviceError):
         release(CONFIG, make_weights(), make_tiles(), tmp_path, "no such device")
     assert [path.name for path in tmp_path.iterdir()] == ["made.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"name": "a name"}, {"std": (0.0, 1.0, 1.0)}, {"card": {"colour": "red"}}]
+)
+def test_a_recipe_that_makes_no_card_is_refused_before_the_training(
+    tmp_path: Path, changes: dict[str, Any]
+):
+    with pytest.raises(CardError):
+        train(replace(CONFIG, **changes), tmp_path / "no data", tmp_path)
 
 
 def test_temperature_undoes_overconfident_logits(tmp_path: Path):

@@ -166,6 +166,7 @@ def test_existing_files_are_kept_unless_asked(tmp_path: Path):
         ({"mpp": 4.0}, "at 4.0 um/px; it can be drawn at 0.1 to 1.0"),
         ({"pen": "pink"}, "a 'pink' pen; there are red, green, blue, black"),
         ({"cancer_fraction": 0.7}, "use 0 to 0.6"),
+        ({"seed": -1}, "seed -1; use 0 or more"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(tmp_path: Path, options: dict[str, object], message: str):

@@ -67,7 +67,7 @@ def draw_phantom(
     Raises InvalidOption, ResultExists.
     """
     size = size_px if isinstance(size_px, Size) else Size(size_px, size_px)
-    _check(size, mpp, pen, cancer_fraction)
+    _check(size, mpp, seed, pen, cancer_fraction)
     for path in (out, truth_path(out)):
         if path.exists() and not overwrite:
             raise ResultExists(f"{path}: the file exists; choose another name or allow overwriting")
@@ -107,7 +107,7 @@ def _write_truth(path: Path, truth: PhantomTruth) -> None:
         Image.fromarray(pixels).save(partial, "PNG", pnginfo=text)
 
 
-def _check(size: Size, mpp: float, pen: str | None, cancer_fraction: float) -> None:
+def _check(size: Size, mpp: float, seed: int, pen: str | None, cancer_fraction: float) -> None:
     if not SMALLEST_PX <= min(size) <= max(size) <= LARGEST_PX:
         raise InvalidOption(
             f"a phantom of {size.width}x{size.height} px; "
@@ -116,6 +116,8 @@ def _check(size: Size, mpp: float, pen: str | None, cancer_fraction: float) -> N
     if not MPP_LIMITS[0] <= mpp <= MPP_LIMITS[1]:
         low, high = MPP_LIMITS
         raise InvalidOption(f"a phantom at {mpp} um/px; it can be drawn at {low} to {high}")
+    if seed < 0:
+        raise InvalidOption(f"seed {seed}; use 0 or more")
     if pen is not None and pen not in INKS:
         raise InvalidOption(f"a {pen!r} pen; there are {', '.join(INKS)}")
     if not 0 <= cancer_fraction <= 0.6:

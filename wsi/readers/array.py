@@ -32,6 +32,8 @@ class ArraySlide(BaseSlide):
                     f"{path}: a level is {pixels.dtype} {pixels.shape}; "
                     "use uint8 (height, width, 3)"
                 )
+        if not levels or min(min(pixels.shape) for pixels in levels) == 0:
+            raise InvalidOption(f"{path}: no level, or one without pixels; give at least one")
         self._levels = tuple(levels)
         sizes = [Size(pixels.shape[1], pixels.shape[0]) for pixels in levels]
         super().__init__(

@@ -50,6 +50,8 @@ def check_header(path: str) -> Source:
     """Raises SlideNotFound, UnsupportedSlide, CorruptSlide or SlideTooLarge."""
     if is_remote(path):
         return Source(path, "url", Path())
+    if not path:
+        raise SlideNotFound("the slide's path is empty; give a file, a folder or a URL")
     entry = Path(path)
     read = _dicom_source if _mode(entry, path) == "folder" else _file_source
     try:

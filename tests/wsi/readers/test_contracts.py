@@ -7,6 +7,7 @@ import pytest
 
 from tests.wsi.readers.reader_contract import OpenSlide, ReaderContract
 from tests.wsi.readers.tiffs import make_pixels, write_pyramid, write_tiff
+from wsi.errors import InvalidOption
 from wsi.geometry import Mpp
 from wsi.readers import open_slide
 from wsi.readers.array import ArraySlide
@@ -109,3 +110,9 @@ def test_close_waits_for_a_read_that_has_begun():
     reader.join(60)
     closer.join(60)
     assert len(results) == 1
+
+
+@pytest.mark.parametrize("levels", [[], [np.zeros((0, 5, 3), np.uint8)]])
+def test_a_pyramid_without_pixels_is_refused(levels: list[np.ndarray]):
+    with pytest.raises(InvalidOption, match="give at least one"):
+        ArraySlide(levels)

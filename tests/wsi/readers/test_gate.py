@@ -296,6 +296,11 @@ def test_a_name_that_no_file_can_have_is_not_found():
         open_slide("x" * 5000)
 
 
+def test_no_path_at_all_is_not_the_folder_that_one_is_in():
+    with pytest.raises(SlideNotFound, match="the slide's path is empty"):
+        open_slide("")
+
+
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux's own files")
 def test_a_folder_with_a_file_that_cannot_be_read_is_a_clear_error():
     with pytest.raises(SlideNotFound, match=r"/proc/self: cannot be opened \("):
