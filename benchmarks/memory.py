@@ -31,6 +31,7 @@ CONTRACTS = {
     "256 px at 0.5 um/px": (256, 0.5, 256, (1, 4, 16)),
     "224 px at 0.7 um/px": (224, 0.7, 224, (1, 4, 16)),
     "256 px at 0.5 um/px, overlap 128": (256, 0.5, 128, (1, 4, 16)),
+    "50 px at 4 um/px, overlap 25": (50, 4.0, 25, (1, 4, 16)),
 }
 """Tile px, um/px, stride px, downsamples of the slide's levels (level 0: 0.25 um/px)."""
 
