@@ -7,7 +7,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from wsi.export.output import partial_file
 from wsi.export.source import ExportSource
-from wsi.heatmap import pyramid
+from wsi.heatmap import Heatmap, pyramid
 
 __all__ = ["TILE_PX", "write"]
 
@@ -59,9 +59,7 @@ def _per_cm(source: ExportSource, factor: int) -> tuple[float, float]:
 
 
 def _metadata(source: ExportSource) -> dict[str, Any]:
-    heatmap = source.heatmap
-    cell, mpp, bounds0 = heatmap.cell_um, heatmap.slide_mpp, heatmap.bounds0
-    count = len(heatmap.classes)
+    heatmap, cell = source.heatmap, source.heatmap.cell_um
     return {
         "axes": "CYX",
         "UUID": _uuid(source),
@@ -76,12 +74,7 @@ def _metadata(source: ExportSource) -> dict[str, Any]:
         "PhysicalSizeY": cell.y,
         "PhysicalSizeYUnit": "µm",
         "Channel": {"Name": list(heatmap.classes)},
-        "Plane": {
-            "PositionX": [bounds0.x * mpp.x + cell.x / 2] * count,
-            "PositionXUnit": ["µm"] * count,
-            "PositionY": [bounds0.y * mpp.y + cell.y / 2] * count,
-            "PositionYUnit": ["µm"] * count,
-        },
+        "Plane": _planes(heatmap),
         "MapAnnotation": {
             "Namespace": "wsi-heatmap",
             "slide": source.slide_id,
@@ -91,6 +84,18 @@ def _metadata(source: ExportSource) -> dict[str, Any]:
             "bounds0": " ".join(map(str, bounds0)),
             "cell0": f"{heatmap.cell0.x!r} {heatmap.cell0.y!r}",
         },
+    }
+
+
+def _planes(heatmap: Heatmap) -> dict[str, Any]:
+    """Where each class's plane lies: the centre of the first cell."""
+    cell, mpp, bounds0 = heatmap.cell_um, heatmap.slide_mpp, heatmap.bounds0
+    count = len(heatmap.classes)
+    return {
+        "PositionX": [bounds0.x * mpp.x + cell.x / 2] * count,
+        "PositionXUnit": ["µm"] * count,
+        "PositionY": [bounds0.y * mpp.y + cell.y / 2] * count,
+        "PositionYUnit": ["µm"] * count,
     }
 
 
