@@ -99,6 +99,7 @@ class Attempt:
         elif what == "opened":
             self.on_open(message["facts"])
         elif what == "done":
+            self._tell()  # a cancel is heard as long as nothing is published
             return Ended(Outcome.DONE, self._why)
         elif what == "stopped":
             return Ended(Outcome.STOPPED, self._why)
@@ -113,10 +114,11 @@ class Attempt:
         return Ended(Outcome.FAILED, self._why, failure)
 
     def _tell_if_due(self) -> None:
-        now = time.monotonic()
-        if now < self._tell_at() or self._why is Why.LOST:
-            return
-        self._told_at, self._has_news = now, False
+        if time.monotonic() >= self._tell_at() and self._why is not Why.LOST:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._told_at, self._has_news = time.monotonic(), False
         verdict = self.heartbeat(*self._where)
         if verdict is Verdict.CANCEL:
             self._ask(Why.CANCELLED, STOP_S)

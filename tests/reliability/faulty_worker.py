@@ -32,9 +32,8 @@ def raise_error(options: argparse.Namespace) -> None:
 
 
 def fill_disk(options: argparse.Namespace) -> None:
-    """Of the data folder, to the last byte that a plain file can have."""
-    ballast = Settings().data / "ballast"
-    with ballast.open("ab", buffering=0) as file:
+    """To the last byte that a plain file can have."""
+    with options.ballast.open("ab", buffering=0) as file:
         for size in (1 << 20, 1 << 12, 1):
             with suppress(OSError):
                 while True:
@@ -53,6 +52,7 @@ def main() -> None:
     parser.add_argument("--fault", default=":1")
     parser.add_argument("--happening", choices=HAPPENINGS, default="end")
     parser.add_argument("--marker", type=Path)
+    parser.add_argument("--ballast", type=Path)  # the file that fills a disk
     parser.add_argument("--trace", type=Path)
     parser.add_argument("--once", action="store_true")
     parser.add_argument("--parent", type=int)  # given to the runner

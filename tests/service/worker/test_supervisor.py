@@ -84,7 +84,9 @@ def test_job_becomes_a_result_that_the_queue_knows(workshop: Workshop):
 def test_what_the_slide_says_is_kept_in_the_library(workshop: Workshop):
     job = ended(workshop, workshop.submit())
 
-    facts = json.loads((workshop.settings.data / "slides" / job.slide_id / "facts.json").read_text())
+    facts = json.loads(
+        (workshop.settings.data / "slides" / job.slide_id / "facts.json").read_text()
+    )
     assert facts["size0"] == [128, 128]
     assert facts["mpp"] == [0.5, 0.5]
 
