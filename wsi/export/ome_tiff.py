@@ -81,7 +81,7 @@ def _metadata(source: ExportSource) -> dict[str, Any]:
             "model": source.model,
             "positive_class": heatmap.positive_class,
             "threshold": repr(heatmap.threshold),
-            "bounds0": " ".join(map(str, bounds0)),
+            "bounds0": " ".join(map(str, heatmap.bounds0)),
             "cell0": f"{heatmap.cell0.x!r} {heatmap.cell0.y!r}",
         },
     }
