@@ -15,12 +15,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, cast
 
 from sqlalchemy import (
+    BindParameter,
     Connection,
     Engine,
     Float,
     Row,
     Select,
     Update,
+    bindparam,
     delete,
     extract,
     func,
@@ -80,6 +82,9 @@ class SqlQueue:
         self._clock = clock
         self._is_postgresql = engine.dialect.name == "postgresql"
         self._insert = INSERTS[engine.dialect.name]
+        # of one claim a third was spent on building the statement, with SQLite's lock held
+        self._claim = statements.claim(self._when(), lease_s, bindparam("worker"))
+        self._troubled = statements.troubled(self._when(), lease_s)
 
     def submit(self, new: NewJob) -> Submitted:
         with self._engine.begin() as connection:
@@ -137,10 +142,10 @@ class SqlQueue:
         return {state: counted.get(state, 0) for state in JobState}
 
     def claim(self, worker: str) -> Job | None:
+        given = {"now": self._clock(), "worker": worker}
         with self._engine.begin() as connection:
-            if connection.execute(statements.troubled(self._now(), self._lease_s)).first():
-                self._tidy(connection)
-            row = connection.execute(statements.claim(self._now(), self._lease_s, worker)).first()
+            row = connection.execute(self._claim, given).first()
+        self._tidy()
         return None if row is None else _job(row)
 
     def heartbeat(self, job: Job, stage: str | None, done: int, total: int) -> Verdict:
@@ -219,9 +224,14 @@ class SqlQueue:
         return [WorkerSeen(row.id, row.seen_at, row.facts) for row in rows]
 
     def _now(self) -> Now:
+        when = self._when()
+        return literal(self._clock(), Float) if isinstance(when, BindParameter) else when
+
+    def _when(self) -> Now:
+        """The time in a statement that is built once: given as "now", or the database's."""
         if self._is_postgresql and self._clock is time.time:
             return sql_cast(extract("epoch", func.statement_timestamp()), Float)
-        return literal(self._clock(), Float)
+        return bindparam("now", type_=Float)
 
     def _read(self, statement: Select[Any]) -> Sequence[Any]:
         with reading(self._engine) as connection:
@@ -317,11 +327,15 @@ class SqlQueue:
             if published is not None:  # else the earlier one was deleted between the two
                 return cast(str, published)
 
-    def _tidy(self, connection: Connection) -> None:
-        """What the lost workers and a clock that was put back left behind."""
-        connection.execute(statements.shorten_leases(self._now(), self._lease_s))
-        for row in connection.execute(statements.fail_lost(self._now(), worker_lost())):
-            logger.warning("ended: its worker is lost", extra={"job": row.id})
+    def _tidy(self) -> None:
+        """Ends and mends what lost workers and a clock that was put back left behind."""
+        with reading(self._engine) as connection:
+            if connection.execute(self._troubled, {"now": self._clock()}).first() is None:
+                return
+        with self._engine.begin() as connection:
+            connection.execute(statements.shorten_leases(self._now(), self._lease_s))
+            for row in connection.execute(statements.fail_lost(self._now(), worker_lost())):
+                logger.warning("ended: its worker is lost", extra={"job": row.id})
 
 
 def _job(row: Row[Any]) -> Job:

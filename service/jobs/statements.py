@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BindParameter,
     ColumnElement,
     FromClause,
     Select,
@@ -60,7 +61,7 @@ IDLE: Mapping[str, Any] = {
 """Columns of a job that nobody works on."""
 
 
-def claim(now: Now, lease_s: float, worker: str) -> Update:
+def claim(now: Now, lease_s: float, worker: BindParameter[str]) -> Update:
     """Gives the first job that may run to `worker`, and returns its row.
 
     The two candidates come from an index each, ix_jobs_claim and ix_jobs_lease_until. PostgreSQL

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, Float, literal
+from sqlalchemy import Engine, Float, bindparam, literal
 from sqlalchemy.sql import ClauseElement
 
 from service.database import open_database, upgrade
@@ -16,7 +16,7 @@ from tests.service.postgresql import cluster, fresh_database
 NOW = literal(1.0, Float)
 
 ASKED: dict[str, Any] = {
-    "claim": statements.claim(NOW, 60, "w1"),
+    "claim": statements.claim(NOW, 60, bindparam("worker", "w1")),
     "troubled": statements.troubled(NOW, 60),
     "position": statements.position("job_1", NOW),
     "positions": statements.positions(["job_1"], NOW),
