@@ -50,10 +50,10 @@ def confine(
     Until start_decoding(), all that is `readable` can be read, and there are only GATE_BYTES of
     memory. Raises OSError.
     """
+    if not IS_LINUX:
+        return SandboxMode(landlock=False, seccomp=False, netns=netns, rlimits=_try_limits(limits))
     _die_first_when_memory_is_short()
     _set_limits(limits)
-    if not IS_LINUX:
-        return SandboxMode(landlock=False, seccomp=False, netns=netns, rlimits=True)
     _drop_capabilities()
     _prctl(PR_SET_NO_NEW_PRIVS, 1)
     _prctl(PR_SET_DUMPABLE, 0)
@@ -68,10 +68,18 @@ def confine(
 def start_decoding(files: Iterable[Path], folders: Iterable[Path]) -> None:
     """Leaves of what was readable only the slide's own `files`; `folders` can still be listed.
     The memory is that of the limits."""
-    _, most = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
     if IS_LINUX:
+        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
         restrict_files([*_python_paths(), *files], folders)
+
+
+def _try_limits(limits: SandboxLimits) -> bool:
+    """Other systems refuse some of them."""
+    with suppress(OSError, ValueError):
+        _set_limits(limits)
+        return True
+    return False
 
 
 def _set_limits(limits: SandboxLimits) -> None:
