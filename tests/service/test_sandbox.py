@@ -396,9 +396,3 @@ def test_a_forked_process_starts_a_fork_server_of_its_own(tiff: Path):
         "slide.close()"
     )
     subprocess.run([sys.executable, "-c", code, str(tiff)], check=True, cwd=REPOSITORY)
-
-
-def test_it_is_a_sandboxed_slide_with_a_mode(tiff: Path):
-    with open_in_sandbox(tiff) as slide:
-        assert isinstance(slide, SandboxedSlide)
-        assert slide.mode.rlimits

@@ -131,6 +131,7 @@ def network_of(pid: int | str) -> str | None:
 def test_a_reader_has_limits_no_privileges_and_no_network(tmp_path: Path, mode: SandboxMode):
     write_pyramid(tmp_path / "a.tiff", [(100, 80)])
     with open_in_sandbox(tmp_path / "a.tiff") as slide:
+        assert slide.mode == mode
         process = Path(f"/proc/{slide.reader_pid}")
         status = dict(re.findall(r"(\w+):\t(.*)", (process / "status").read_text()))
         limits = re.findall(
