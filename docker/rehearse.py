@@ -100,11 +100,15 @@ def make_root(image: str, work: Path, number: int) -> Path:
     root = work / f"stage-{number}"
     shutil.rmtree(root, ignore_errors=True)
     run(["cp", "-a", str(base), str(root)])
+    return root
+
+
+def copy_host_files(root: Path) -> None:
+    """Before each step: installing ca-certificates writes the bundle anew."""
     for file in filter(os.path.isfile, HOST_FILES):
         target = root / file[1:]
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, target)
-    return root
 
 
 def debian_mirror() -> str:
@@ -174,6 +178,7 @@ def run_inside(stage: Stage, command: list[str]) -> None:
     settings.pop("PIP_FIND_LINKS", None)  # a folder of this machine
     environment = {"PATH": expand("$PATH", stage), "HOME": "/tmp"} | settings | stage.environment
     words = [f"{name}={value}" for name, value in environment.items()]
+    copy_host_files(stage.root)
     with mounted(stage.root):
         go = f'cd {shlex.quote(stage.folder)} && exec "$@"'
         enter = ["chroot", f"--userspec={stage.user}", str(stage.root), "/usr/bin/env", "-i"]
