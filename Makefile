@@ -8,7 +8,7 @@ SLIDE ?=
 DEMO_OUT ?= demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check check-full format lint types layers tidy bench docker-rehearsal clean
+.PHONY: help install demo test check check-full format lint types layers tidy bench viewer docker-rehearsal clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -50,9 +50,12 @@ tidy: $(INSTALLED)  ## formats, and mends what the linter can
 bench: $(INSTALLED)  ## seconds a stage and the floors, for a phantom of 40,000 px
 	$(BIN)/python -m benchmarks.slide --size 40000
 
+viewer:  ## builds the page at /viewer where its sources changed (needs Node 18 and npm)
+	$(PYTHON) -m service.viewer.build
+
 docker-rehearsal:  ## the images' install steps in a Debian root (as root; needs debootstrap)
-	$(PYTHON) docker/rehearse.py docker/api.Dockerfile
-	$(PYTHON) docker/rehearse.py docker/worker.Dockerfile
+	$(PYTHON) docker/rehearse.py docker/api.Dockerfile --check "$$(cat docker/answers.sh)"
+	$(PYTHON) docker/rehearse.py docker/worker.Dockerfile --check 'wsi doctor'
 
 clean:  ## removes what was made, .venv too
 	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info

@@ -19,7 +19,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
 """Nothing from another site, nothing inline. Thumbnails are blobs: an <img> can send no key."""
 
 
-def bundle_folder() -> Path | None:
+def bundle_folder(package: Path = Path(__file__).parent) -> Path | None:
     """The built page (`index.html`, `assets/`); None where it was not built."""
-    folder = Path(__file__).with_name("dist")
+    folder = package / "dist"
     return folder if (folder / "index.html").is_file() else None

@@ -42,9 +42,15 @@ export class Api {
     return this.json<Result>(`/v1/results/${encodeURIComponent(id)}`);
   }
 
-  point(id: string, x0: number, y0: number, name: string, signal: AbortSignal): Promise<PointAnswer> {
-    const query = new URLSearchParams({ x0: String(x0), y0: String(y0), class: name });
-    return this.json(`/v1/results/${encodeURIComponent(id)}/point?${query}`, { signal });
+  /** By class; null where nothing was scored. */
+  async point(id: string, x0: number, y0: number, signal: AbortSignal): Promise<PointAnswer["prob"] | null> {
+    const address = `/v1/results/${encodeURIComponent(id)}/point?x0=${x0}&y0=${y0}`;
+    try {
+      return (await this.json<PointAnswer>(address, { signal })).prob;
+    } catch (error) {
+      if (error instanceof ApiError && error.problem.status === 404) return null;
+      throw error;
+    }
   }
 
   async cancel(id: string): Promise<void> {

@@ -13,7 +13,8 @@ export function downloadList(artefacts: Artefact[], api: Api): HTMLElement {
   return make("ul", { class: "downloads" }, ...items);
 }
 
-function link(artefact: Artefact, api: Api): HTMLAnchorElement {
+function link(artefact: Artefact, api: Api): HTMLElement {
+  if (isFolder(artefact)) return make("code", {}, new URL(artefact.href, location.href).href);
   const made = make("a", { href: artefact.href, download: artefact.name, title: artefact.media_type }, artefact.name);
   made.addEventListener("click", (event) => {
     if (!api.hasKey) return; // the browser streams it to disk by itself
@@ -21,6 +22,11 @@ function link(artefact: Artefact, api: Api): HTMLAnchorElement {
     void save(artefact, api, made);
   });
   return made;
+}
+
+/** Programs read a Zarr store key by key: its address is what they need. */
+function isFolder({ name }: Artefact): boolean {
+  return name.endsWith(".zarr");
 }
 
 /** A link can send no key: the file comes by fetch, and through memory. */

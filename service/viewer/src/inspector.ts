@@ -78,8 +78,9 @@ export class Inspector {
   private areaParts(): (Node | string)[] {
     const { result, look } = this;
     const { histogram = null, scored_tissue_mm2: scored } = result?.statistics ?? {};
-    if (!histogram || this.className !== result?.positive_class) {
-      return [`Areas are known for ${result?.positive_class ?? "the positive class"} only.`];
+    if (!result || !histogram) return [];
+    if (this.className !== result.positive_class) {
+      return [`Areas are known for ${result.positive_class} only.`];
     }
     const area = areaAbove(histogram, look.threshold);
     const what = look.threshold === 0 ? "scored tissue" : `at or above ${look.threshold.toFixed(3)}`;
@@ -88,7 +89,7 @@ export class Inspector {
   }
 
   private parts(result: Result): Node[] {
-    const { threshold } = result.statistics;
+    const { threshold = null } = result.statistics;
     const preset = threshold === null ? null
       : button(`Model’s threshold: ${Number(threshold.toFixed(3))}`, () => this.change({ threshold: onStep(threshold) }));
     return [
@@ -101,7 +102,7 @@ export class Inspector {
       field("Threshold", "threshold", this.thresholdValue, this.threshold),
       this.area,
       make("div", { class: "row" }, preset,
-        button("Off", () => this.change({ threshold: 0 }), { class: "quiet", "aria-label": "Threshold off" })),
+        button("Off", () => this.change({ threshold: 0 }), { "aria-label": "Threshold off" })),
       ...warnings(result),
       make("h2", {}, "Result"),
       facts(result),
@@ -151,8 +152,9 @@ function facts(result: Result): HTMLElement {
 }
 
 function warnings(result: Result): Node[] {
-  if (!result.warnings.length) return [];
-  const items = result.warnings.map((warning) => make("li", {}, warningText(warning)));
+  const none = result.outcome === "no-tissue" ? ["No tissue was found on this slide."] : [];
+  const items = [...none, ...result.warnings].map((warning) => make("li", {}, warningText(warning)));
+  if (!items.length) return [];
   return [make("div", { class: "warnings", role: "note" }, make("h2", {}, "Warnings"), make("ul", {}, ...items))];
 }
 

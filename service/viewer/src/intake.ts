@@ -109,7 +109,7 @@ class UploadRow {
 
   constructor(file: File, private readonly again: () => void) {
     this.bar.setAttribute("aria-label", `Upload of ${file.name}`);
-    this.actions.append(button("Cancel", () => this.cancel(), { class: "quiet", "aria-label": `Cancel: ${file.name}` }));
+    this.actions.append(button("Cancel", () => this.cancel(), { "aria-label": `Cancel: ${file.name}` }));
     const head = make("div", { class: "job-head" }, make("span", { class: "job-name" }, file.name), this.chip);
     this.body.append(head, this.text, this.bar, this.actions);
     byId("uploads").append(this.root);
@@ -135,7 +135,7 @@ class UploadRow {
     this.chip.textContent = "failed";
     this.actions.replaceChildren(
       button("Try again", () => (this.remove(), this.again())),
-      button("Dismiss", () => this.remove(), { class: "quiet" }),
+      button("Dismiss", () => this.remove()),
     );
     this.text.remove();
     this.bar.replaceWith(...reason(problem));

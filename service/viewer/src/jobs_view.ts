@@ -3,7 +3,7 @@
 import { button, make } from "./dom";
 import { slideName } from "./names";
 import type { Thumbnails } from "./thumbnails";
-import { isFinal, isProblemOf, type Job, type Problem } from "./types";
+import { isFinal, isProblemOf, sentences, type Job, type Problem } from "./types";
 import { durationText, wholeText } from "./units";
 
 export interface JobActions {
@@ -86,11 +86,11 @@ export class JobsView {
 
   private buttons(job: Job, name: string): HTMLButtonElement[] {
     const made: HTMLButtonElement[] = [];
-    const add = (text: string, act: (job: Job) => void, kind = ""): void => {
-      made.push(button(text, () => act(job), { class: kind, "aria-label": `${text}: ${name}` }));
+    const add = (text: string, act: (job: Job) => void): void => {
+      made.push(button(text, () => act(job), { "aria-label": `${text}: ${name}` }));
     };
     if (job.result_id && job.state === "succeeded") add("Open", this.actions.open);
-    if (!isFinal(job)) add("Cancel", this.actions.cancel, "quiet");
+    if (!isFinal(job)) add("Cancel", this.actions.cancel);
     if (isProblemOf(job.error, "no-mpp")) add("Set resolution…", this.actions.setResolution);
     return made;
   }
@@ -99,8 +99,9 @@ export class JobsView {
 /** The title and the detail of a problem, as text. */
 export function reason(problem: Problem | null): HTMLElement[] {
   if (!problem) return [];
-  const detail = problem.detail ? ` ${problem.detail}` : "";
-  return [make("p", { class: "reason" }, make("strong", {}, problem.title), detail)];
+  const { title, detail } = sentences(problem);
+  if (isProblemOf(problem, "no-mpp")) return [make("p", { class: "reason" }, title)]; // a button helps
+  return [make("p", { class: "reason" }, make("strong", {}, title), detail && ` ${detail}`)];
 }
 
 function setCurrent(item: HTMLElement, current: boolean): void {

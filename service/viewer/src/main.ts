@@ -17,7 +17,7 @@ import { Shortcuts } from "./shortcuts";
 import { SlideView, type Layers } from "./slide_view";
 import { Thumbnails } from "./thumbnails";
 import { Toolbar } from "./toolbar";
-import { isProblemOf, type Job, type Result } from "./types";
+import { isProblemOf, sentences, type Job, type Result } from "./types";
 
 const NARROW = matchMedia("(max-width: 700px)"); // where the panels stand above each other
 const OPACITY_STEP = 0.1;
@@ -196,7 +196,10 @@ function report(error: unknown): void {
 }
 
 function reasonText(error: unknown): string {
-  if (error instanceof ApiError) return `${error.problem.title} ${error.problem.detail ?? ""}`.trim();
+  if (error instanceof ApiError) {
+    const { title, detail } = sentences(error.problem);
+    return `${title} ${detail}`.trim();
+  }
   if (error instanceof TypeError) return "The service does not answer. This page keeps trying.";
   return error instanceof Error ? error.message : String(error);
 }

@@ -50,7 +50,8 @@ export class Probe {
     const { signal } = (this.request = new AbortController());
     try {
       const { result, className } = subject;
-      const { probability } = await this.api.point(result.id, x0, y0, className, signal);
+      const found = await this.api.point(result.id, x0, y0, signal);
+      const probability = found?.[className] ?? null;
       if (signal.aborted) return;
       this.value.textContent = probability === null ? "not scored" : `${className} ${probability.toFixed(3)}`;
       this.legend.mark(probability);

@@ -28,6 +28,9 @@ export class SlideView {
   private opacity = 1;
   private swap = 0; // counts the changes of style: only the last one is shown
   private byKeyboard = false;
+  private wanted: View | "all" | null = null; // kept when the window changes; null: the user moved
+  private resized = false;
+  private frameRequest = 0;
 
   constructor(
     element: HTMLElement,
@@ -53,7 +56,8 @@ export class SlideView {
     const { slide } = layers;
     if (slide) this.add(tileSource(slide.pyramid, slide.folder, ""), 1, () => undefined);
     this.add(this.heatmapSource(look), this.opacity, (item) => (this.heatmap = item));
-    this.whenPlaced(() => (view ? this.moveTo(view) : this.viewer.viewport.goHome(true)));
+    this.wanted = view ?? "all";
+    this.whenPlaced(() => this.moveToWanted());
   }
 
   close(): void {
@@ -79,6 +83,7 @@ export class SlideView {
   setOpacity(opacity: number): void {
     this.opacity = opacity;
     this.heatmap?.setOpacity(opacity);
+    this.changed();
   }
 
   get view(): View | null {
@@ -89,19 +94,23 @@ export class SlideView {
     return { x0: centre.x, y0: centre.y, zoom: item.viewportToImageZoom(viewport.getZoom(true)) };
   }
 
-  moveTo(view: View): void {
+  private moveToWanted(): void {
     const item = this.frame;
-    if (!item) return;
     const { viewport } = this.viewer;
+    const view = this.wanted;
+    if (!item || !view) return;
+    if (view === "all") return void viewport.goHome(true);
     viewport.zoomTo(item.imageToViewportZoom(view.zoom), undefined, true);
     viewport.panTo(item.imageToViewportCoordinates(view.x0, view.y0), true);
   }
 
   zoomBy(factor: number): void {
+    this.wanted = null;
     this.viewer.viewport.zoomBy(factor).applyConstraints();
   }
 
   home(): void {
+    this.wanted = "all";
     this.viewer.viewport.goHome();
   }
 
@@ -167,44 +176,62 @@ export class SlideView {
     };
     viewer.addHandler("canvas-click", (event) => event.quick && probe(event.position));
     viewer.addHandler("canvas-key", (event) => {
-      this.byKeyboard = true;
+      this.takenOver(true);
       event.preventDefaultAction ||= OWN_KEYS.includes((event.originalEvent as KeyboardEvent).code);
     });
-    viewer.addHandler("canvas-press", () => (this.byKeyboard = false));
-    viewer.addHandler("canvas-scroll", () => (this.byKeyboard = false));
+    viewer.addHandler("canvas-press", () => this.takenOver(false));
+    viewer.addHandler("canvas-scroll", () => this.takenOver(false));
     viewer.canvas.addEventListener("pointermove", (event) => {
       const box = viewer.canvas.getBoundingClientRect();
       probe(new OpenSeadragon.Point(event.clientX - box.left, event.clientY - box.top));
     });
     viewer.canvas.addEventListener("pointerleave", events.onLeave);
     viewer.addHandler("viewport-change", () => this.moved());
-    viewer.addHandler("resize", () => this.moved());
+    viewer.addHandler("resize", () => (this.resized = true));
     viewer.world.addHandler("add-item", ({ item }) => {
-      item.addHandler("fully-loaded-change", () => this.reportLoaded());
-      this.reportLoaded();
+      item.addHandler("fully-loaded-change", () => this.changed());
+      this.changed();
     });
-    viewer.world.addHandler("remove-item", () => this.reportLoaded());
+    viewer.world.addHandler("remove-item", () => this.changed());
+  }
+
+  private takenOver(byKeyboard: boolean): void {
+    this.byKeyboard = byKeyboard;
+    this.wanted = null;
   }
 
   private moved(): void {
+    if (this.resized) {
+      this.resized = false;
+      this.moveToWanted();
+    }
+    this.changed();
     const view = this.view;
     if (view) this.events.onMove(view, this.byKeyboard);
   }
 
-  private reportLoaded(): void {
+  /** OpenSeadragon knows one frame later what there is to load, and draws in the next one. */
+  private changed(): void {
+    this.events.onLoaded(false);
+    cancelAnimationFrame(this.frameRequest);
+    this.frameRequest = requestAnimationFrame(() => {
+      this.frameRequest = requestAnimationFrame(() => this.events.onLoaded(this.isLoaded));
+    });
+  }
+
+  private get isLoaded(): boolean {
     const { world } = this.viewer;
     const items = Array.from({ length: world.getItemCount() }, (_, index) => world.getItemAt(index));
-    const settled = items.every((item) => item.getOpacity() === 0 || item.getFullyLoaded());
     const swapping = items.length > (this.layers?.slide ? 2 : 1);
-    this.events.onLoaded(items.length > 0 && settled && !swapping);
+    const settled = items.every((item) => item.getOpacity() === 0 || item.getFullyLoaded());
+    return items.length > 0 && settled && !swapping;
   }
 }
 
-/** OpenSeadragon adds a style element unless there is one, which the page's policy forbids.
- * Of another type it is no style, and keeps the keyboard's focus visible on touch devices. */
+/** OpenSeadragon adds a style element unless it finds one, which the page's policy forbids, and
+ * which takes the keyboard's focus from sight on touch devices. Of no namespace it is no style. */
 function keepStylesOut(): void {
-  const placeholder = document.createElement("style");
-  placeholder.type = "text/plain";
+  const placeholder = document.createElementNS("", "style");
   placeholder.setAttribute("data-openseadragon-mobile-css", "none");
   document.head.append(placeholder);
 }
@@ -219,11 +246,13 @@ function viewerOptions(element: HTMLElement): OpenSeadragon.Options {
     showNavigator: false,
     loadTilesWithAjax: true, // an <img> can send no key
     preserveViewport: true,
+    preserveImageSizeOnResize: true,
     animationTime: calm ? 0 : 0.5,
     minZoomImageRatio: 0.8,
     maxZoomPixelRatio: 4,
     visibilityRatio: 0.2,
     imageLoaderLimit: 6,
+    maxTilesPerFrame: 6,
     maxImageCacheCount: 600,
     timeout: 120_000, // a cold slide takes its time
     tileRetryMax: 2,

@@ -46,22 +46,22 @@ export interface Result {
   job_id: string;
   slide_id: string;
   model: { name: string; version: string; sha256?: string };
+  outcome?: string;
   classes: string[];
   positive_class: string;
   slide: { size0: [number, number]; mpp: [number, number] | null };
   statistics: {
-    threshold: number | null;
-    positive_tissue_mm2: number | null;
-    scored_tissue_mm2: number | null;
-    histogram: Histogram | null;
+    threshold?: number | null;
+    scored_tissue_mm2?: number | null;
+    histogram?: Histogram | null;
   };
   warnings: unknown[];
   artefacts: Artefact[];
 }
 
-/** The probability is null where no tissue was scored. */
+/** What the heatmap says at a point: probabilities by class. */
 export interface PointAnswer {
-  probability: number | null;
+  prob: Record<string, number>;
 }
 
 export const FINAL_STATES: readonly string[] = ["succeeded", "failed", "cancelled"];
@@ -72,4 +72,10 @@ export function isFinal(job: Job): boolean {
 
 export function isProblemOf(problem: Problem | null, name: string): boolean {
   return problem !== null && problem.type.split(/[/:#]/).at(-1) === name;
+}
+
+/** A title without its full stop gets one: a detail follows. */
+export function sentences(problem: Problem): { title: string; detail: string } {
+  const { title, detail = "" } = problem;
+  return { title: /[.!?]$/.test(title) ? title : `${title}.`, detail };
 }

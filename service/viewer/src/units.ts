@@ -1,5 +1,6 @@
 /** Numbers with their units, as they are shown. */
 
+const NARROW_SPACE = "\u202f"; // keeps a number and its unit on one line
 const WHOLE = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const SIGNIFICANT = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 
@@ -15,27 +16,27 @@ export function bytesText(size_bytes: number): string {
     value /= 1000;
     unit += 1;
   }
-  return `${SIGNIFICANT.format(value)} ${units[unit]}`;
+  return `${SIGNIFICANT.format(value)}${NARROW_SPACE}${units[unit]}`;
 }
 
 export function areaText(area_mm2: number): string {
   const digits = area_mm2 >= 100 ? 0 : area_mm2 >= 1 ? 1 : 2;
-  return `${area_mm2.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits })} mm²`;
+  return `${area_mm2.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits })}${NARROW_SPACE}mm²`;
 }
 
 export function lengthText(length_um: number): string {
-  return length_um >= 1000 ? `${SIGNIFICANT.format(length_um / 1000)} mm` : `${SIGNIFICANT.format(length_um)} µm`;
+  return length_um >= 1000 ? `${SIGNIFICANT.format(length_um / 1000)}${NARROW_SPACE}mm` : `${SIGNIFICANT.format(length_um)}${NARROW_SPACE}µm`;
 }
 
 export function durationText(duration_s: number): string {
-  if (duration_s < 60) return `${Math.max(1, Math.round(duration_s))} s`;
-  if (duration_s < 3600) return `${Math.round(duration_s / 60)} min`;
+  if (duration_s < 60) return `${Math.max(1, Math.round(duration_s))}${NARROW_SPACE}s`;
+  if (duration_s < 3600) return `${Math.round(duration_s / 60)}${NARROW_SPACE}min`;
   const hours = Math.floor(duration_s / 3600);
-  return `${hours} h ${Math.round((duration_s - hours * 3600) / 60)} min`;
+  return `${hours}${NARROW_SPACE}h ${Math.round((duration_s - hours * 3600) / 60)}${NARROW_SPACE}min`;
 }
 
 export function percentText(fraction: number): string {
-  return `${Math.round(fraction * 100)} %`;
+  return `${Math.round(fraction * 100)}${NARROW_SPACE}%`;
 }
 
 /** A length of 1, 2 or 5 × 10^n um that is at most `limit_px` wide on the screen. */
