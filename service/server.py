@@ -13,7 +13,8 @@ from fastapi import FastAPI
 from service.app import create_app
 from service.database import open_database, upgrade
 from service.errors import InvalidRequest
-from service.retention import clear_orphans
+from service.housekeeping import Housekeeper
+from service.retention import clear_orphans, collect_garbage
 from service.settings import Settings
 from service.worker.fleet import Fleet, worker_environments
 
@@ -46,9 +47,18 @@ def serve(settings: Settings, announce: Callable[[str], object]) -> None:
         signal.signal(number, _ignore)
     fleet.start()
     try:
-        server.run()
+        with Housekeeper(lambda: _keep_house(settings)):
+            server.run()
     finally:
         fleet.close(settings.shutdown_s + FLEET_S)
+
+
+def _keep_house(settings: Settings) -> None:
+    engine = open_database(settings.database)
+    try:
+        collect_garbage(settings, engine)
+    finally:
+        engine.dispose()
 
 
 def prepare(settings: Settings) -> None:

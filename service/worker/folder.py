@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 
 from service.jobs.job import Job, NewResult
+from service.removal import remove
 from service.results import MANIFEST, RUN, ResultFolder
 from wsi.errors import StoreIncomplete
-from wsi.store.folder import flush_file
 from wsi.store.journal import FolderLock
 
 __all__ = ["describe_result", "discard"]
@@ -34,18 +34,8 @@ def discard(folder: Path) -> bool:
         return True
     try:
         with FolderLock(partial):
-            _remove(folder, partial)
+            remove(folder)
+            shutil.rmtree(partial, ignore_errors=True)
     except StoreIncomplete:
         return False
     return True
-
-
-def _remove(folder: Path, partial: Path) -> None:
-    """First away from its name: nobody meets half a result."""
-    if folder.exists():
-        doomed = folder.with_name(folder.name + ".old.partial")
-        shutil.rmtree(doomed, ignore_errors=True)
-        folder.rename(doomed)
-        flush_file(folder.parent)
-        shutil.rmtree(doomed, ignore_errors=True)
-    shutil.rmtree(partial, ignore_errors=True)

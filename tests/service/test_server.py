@@ -1,0 +1,153 @@
+"""The commands serve and worker, as processes."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from service.errors import InvalidRequest
+from service.server import require_safe_address
+from service.settings import Settings
+from service.worker.fleet import Fleet
+from tests.service.painted import write_model
+from tests.service.worker.workshop import make_slide
+
+LIMIT_S = 60
+COMMAND = (sys.executable, "-c", "from service.cli import main; main()")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_this_machine_may_be_served_without_keys(host: str):
+    require_safe_address(Settings(host=host))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "pathology.example"])
+def test_others_are_not_served_without_keys(host: str):
+    with pytest.raises(InvalidRequest, match="WSI_AUTH"):
+        require_safe_address(Settings(host=host))
+    require_safe_address(Settings(host=host, auth=("keys",)))
+
+
+def wait_for(is_there: Callable[[], Any]) -> Any:
+    until = time.monotonic() + LIMIT_S
+    while not (found := is_there()):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def children_of(pid: int) -> list[int]:
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        found += [int(child) for child in (task / "children").read_text().split()]
+    return found
+
+
+def test_worker_that_dies_is_replaced_and_all_end_together():
+    command = [sys.executable, "-c", "import time; time.sleep(600)"]
+    fleet = Fleet([dict(os.environ)] * 2, command)
+    fleet.start()
+    first = wait_for(lambda: fleet.pids if len(fleet.pids) == 2 else None)
+
+    os.kill(first[0], signal.SIGKILL)
+
+    second = wait_for(lambda: fleet.pids if {*fleet.pids} - {*first} else None)
+    fleet.close(LIMIT_S)
+    assert fleet.pids == []
+    assert not any(is_alive(pid) for pid in {*first, *second})
+
+
+class Served:
+    """`wsi serve` on a port of its own, with a model that needs no torch."""
+
+    def __init__(self, folder: Path) -> None:
+        quick = {"LEASE_S": "2", "HEARTBEAT_S": "0.2", "POLL_S": "0.05", "SHUTDOWN_S": "10"}
+        model = write_model(folder / "model", 16, 0.5)
+        quick |= {"MODEL": model, "SANDBOX": "off", "DATA": str(folder / "data")}
+        self.process = subprocess.Popen(
+            [*COMMAND, "serve", "--port", "0"],
+            cwd=Path(__file__).resolve().parents[2],
+            env=os.environ | {f"WSI_{name}": value for name, value in quick.items()},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.line = self.process.stdout.readline()
+        self.url = self.line.split()[0]
+
+    def workers(self) -> list[int]:
+        return children_of(self.process.pid)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    service = Served(tmp_path)
+    yield service
+    service.close()
+
+
+def post(served: Served, slide: Path) -> httpx.Response:
+    return httpx.post(
+        f"{served.url}/v1/heatmaps",
+        content=slide.read_bytes(),
+        headers={
+            "Accept": "image/png",
+            "Prefer": "wait=60",
+            "Content-Type": "application/octet-stream",
+        },
+        timeout=LIMIT_S,
+    )
+
+
+def test_service_starts_works_survives_its_worker_and_ends(served: Served, tmp_path: Path):
+    slides = [make_slide(tmp_path / f"{tiles}.tiff", tiles) for tiles in (8, 9)]
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+ \(research use, .*\)\n", served.line)
+
+    answer = post(served, slides[0])
+
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+    (worker,) = wait_for(served.workers)
+    os.kill(worker, signal.SIGKILL)
+    assert post(served, slides[1]).status_code == 200
+    (another,) = wait_for(served.workers)
+    assert another != worker
+
+    served.process.terminate()
+
+    assert served.process.wait(LIMIT_S) == 0
+    assert not is_alive(another)
+
+
+def test_workers_do_not_outlive_a_service_that_is_killed(served: Served):
+    (worker,) = wait_for(served.workers)
+    wait_for(lambda: served_is_ready(served))
+    (runner,) = children_of(worker)
+
+    served.process.kill()
+
+    wait_for(lambda: not is_alive(worker) and not is_alive(runner))
+
+
+def served_is_ready(served: Served) -> bool:
+    return httpx.get(f"{served.url}/readyz", timeout=LIMIT_S).status_code == 200
