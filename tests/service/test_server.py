@@ -3,12 +3,9 @@
 import os
 import re
 import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -17,11 +14,8 @@ from service.errors import InvalidRequest
 from service.server import require_safe_address
 from service.settings import Settings
 from service.worker.fleet import Fleet
-from tests.service.painted import write_model
+from tests.service.served import LIMIT_S, Served, children_of, is_alive, wait_for
 from tests.service.worker.workshop import make_slide
-
-LIMIT_S = 60
-COMMAND = (sys.executable, "-c", "from service.cli import main; main()")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
@@ -36,28 +30,6 @@ def test_others_are_not_served_without_keys(host: str):
     require_safe_address(Settings(host=host, auth=("keys",)))
 
 
-def wait_for(is_there: Callable[[], Any]) -> Any:
-    until = time.monotonic() + LIMIT_S
-    while not (found := is_there()):
-        assert time.monotonic() < until
-        time.sleep(0.02)
-    return found
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def children_of(pid: int) -> list[int]:
-    found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        found += [int(child) for child in (task / "children").read_text().split()]
-    return found
-
-
 def test_worker_that_dies_is_replaced_and_all_end_together():
     command = [sys.executable, "-c", "import time; time.sleep(600)"]
     fleet = Fleet([dict(os.environ)] * 2, command)
@@ -70,34 +42,6 @@ def test_worker_that_dies_is_replaced_and_all_end_together():
     fleet.close(LIMIT_S)
     assert fleet.pids == []
     assert not any(is_alive(pid) for pid in {*first, *second})
-
-
-class Served:
-    """`wsi serve` on a port of its own, with a model that needs no torch."""
-
-    def __init__(self, folder: Path) -> None:
-        quick = {"LEASE_S": "2", "HEARTBEAT_S": "0.2", "POLL_S": "0.05", "SHUTDOWN_S": "10"}
-        model = write_model(folder / "model", 16, 0.5)
-        quick |= {"MODEL": model, "SANDBOX": "off", "DATA": str(folder / "data")}
-        self.process = subprocess.Popen(
-            [*COMMAND, "serve", "--port", "0"],
-            cwd=Path(__file__).resolve().parents[2],
-            env=os.environ | {f"WSI_{name}": value for name, value in quick.items()},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        self.line = self.process.stdout.readline()
-        self.url = self.line.split()[0]
-
-    def workers(self) -> list[int]:
-        return children_of(self.process.pid)
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
 
 
 @pytest.fixture
