@@ -15,8 +15,9 @@ from models.infer import Classifier, load_classifier
 from models.registry import resolve_model
 from service.errors import ServiceError
 from service.outputs import require_outputs
-from service.pipeline import Prepared, prepare
+from service.pipeline import prepare
 from service.request import HeatmapRequest
+from service.tissue import Prepared
 from wsi.errors import WsiError
 from wsi.identity import public_path
 from wsi.readers import open_slide

@@ -1,5 +1,6 @@
 """A slide goes in, a folder with its heatmap comes out."""
 
+import shutil
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -19,22 +20,20 @@ from service.progress import Progress, Silent, StageClock
 from service.records import describe_run, describe_work, manifest_of
 from service.request import HeatmapRequest
 from service.results import MASK_IMAGE, SCORES, ResultFolder, work_sha256
-from service.tissue import MASK_MPP, find_tissue
+from service.tissue import Prepared, lay_tiles
+from wsi.errors import StoreIncomplete, StoreMismatch
 from wsi.export import export
 from wsi.export.source import ExportSource
-from wsi.grid import TileGrid, select_tiles
 from wsi.heatmap import assemble
-from wsi.mask import TissueMask, mask_image
-from wsi.overview import Overview, read_overview
+from wsi.mask import mask_image
 from wsi.readers import open_slide
 from wsi.regions import summarise
 from wsi.slide import Slide, require_mpp
 from wsi.store import RowWriter, ScoreStore
-from wsi.tiler import TilePlan, plan_tiles, read_tiles
+from wsi.tiler import TilePlan, read_tiles
 
 __all__ = [
     "HeatmapResult",
-    "Prepared",
     "SlideOpener",
     "make_heatmap",
     "prepare",
@@ -54,16 +53,6 @@ class HeatmapResult:
     manifest: dict[str, Any]
     run: dict[str, Any]  # empty where the result was kept
     kept: bool  # an equal result was there already
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Everything that is known before the first tile is read."""
-
-    mask: TissueMask
-    grid: TileGrid
-    plan: TilePlan
-    overview: Overview  # at the mask's resolution
 
 
 def run_request(
@@ -143,20 +132,15 @@ def make_heatmap(
 
 def prepare(request: HeatmapRequest, slide: Slide, card: ModelCard) -> Prepared:
     """Mask, grid and plan: what would be read and how many tiles, without reading them."""
-    info = slide.info
-    overview = read_overview(slide, MASK_MPP)
-    mask = find_tissue(request.mask, overview, info)
-    grid = TileGrid.over(
-        info.size,
-        require_mpp(info),
+    return lay_tiles(
+        slide,
         tile_px=card.tile_px,
         mpp=card.mpp,
         stride_px=request.stride_px,
-        bounds0=info.bounds,
+        mask=request.mask,
+        min_tissue=request.min_tissue,
+        upsample=request.upsample,
     )
-    indices = select_tiles(grid, mask, request.min_tissue)
-    plan = plan_tiles(info, grid, indices, allow_upsampling=request.upsample)
-    return Prepared(mask, grid, plan, overview)
 
 
 def _score(
@@ -171,10 +155,10 @@ def _score(
 ) -> tuple[NDArray[np.float32], str]:
     """Probabilities in the order of the plan, float32 (tiles, classes), and on what they were made.
 
-    Shards go to disk as they are done; what a stopped run left is not done again.
+    Shards go to disk as they are done; what a stopped run left whole is not done again.
     """
     store, device = partial / SCORES, "none"
-    if not store.exists():
+    if not _is_whole(store):
         made_from = {"work_sha256": work_sha256(work), "grid": plan.grid.to_json()}
         with (
             clock.stage("score", len(plan.indices)),
@@ -186,6 +170,18 @@ def _score(
                 _score_rows(slide, plan, rows, writer, classifier(), clock.progress)
             writer.finish()
     return ScoreStore.open(store).prob, device
+
+
+def _is_whole(store: Path) -> bool:
+    """Whether scores of a stopped run can be taken; damaged ones are thrown away."""
+    if not store.exists():
+        return False
+    try:
+        ScoreStore.open(store)
+    except (StoreIncomplete, StoreMismatch):
+        shutil.rmtree(store)
+        return False
+    return True
 
 
 def _score_rows(

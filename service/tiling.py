@@ -9,13 +9,11 @@ from typing import Any
 from service.forecast import forecast_reading
 from service.progress import Progress, Silent
 from service.request import DEFAULT_MIN_TISSUE, HeatmapRequest
-from service.tissue import MASK_MPP, find_tissue
-from wsi.grid import TileGrid, select_tiles
+from service.tissue import lay_tiles
 from wsi.identity import slide_identity
-from wsi.overview import read_overview
 from wsi.readers import open_slide
-from wsi.slide import Slide, require_mpp
-from wsi.tiler import TilePlan, holds_tiles, plan_tiles, write_tiles
+from wsi.slide import Slide
+from wsi.tiler import TilePlan, holds_tiles, write_tiles
 
 __all__ = ["TilingRequest", "cut_tiles", "forecast_tiles"]
 
@@ -75,18 +73,16 @@ def cut_tiles(
 def _planned(request: TilingRequest) -> Iterator[tuple[Slide, TilePlan]]:
     """The open slide and its plan."""
     with open_slide(request.slide, request.mpp, request.reader) as slide:
-        info = slide.info
-        grid = TileGrid.over(
-            info.size,
-            require_mpp(info),
+        prepared = lay_tiles(
+            slide,
             tile_px=request.tile_px,
             mpp=request.tile_mpp,
             stride_px=request.stride_px,
-            bounds0=info.bounds,
+            mask=request.mask,
+            min_tissue=request.min_tissue,
+            upsample=request.upsample,
         )
-        tissue = find_tissue(request.mask, read_overview(slide, MASK_MPP), info)
-        indices = select_tiles(grid, tissue, request.min_tissue)
-        yield slide, plan_tiles(info, grid, indices, allow_upsampling=request.upsample)
+        yield slide, prepared.plan
 
 
 def _made_from(request: TilingRequest, slide: Slide) -> dict[str, Any]:

@@ -1,16 +1,29 @@
-"""Where the tissue is, by what somebody asked for: a method, or a mask of their own."""
+"""Where the tissue is, by what somebody asked for, and the tiles that lie on it."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
+from wsi.grid import TileGrid, select_tiles
 from wsi.mask import MASK_METHODS, TissueMask, tissue_mask
-from wsi.overview import Overview
-from wsi.slide import SlideInfo
+from wsi.overview import Overview, read_overview
+from wsi.slide import Slide, SlideInfo, require_mpp
+from wsi.tiler import TilePlan, plan_tiles
 from wsi.user_mask import read_mask
 
-__all__ = ["MASK_MPP", "find_tissue"]
+__all__ = ["MASK_MPP", "Prepared", "find_tissue", "lay_tiles"]
 
 MASK_MPP = 8.0
 """um/px of the overview that a method looks at."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that is known before the first tile is read."""
+
+    mask: TissueMask
+    grid: TileGrid
+    plan: TilePlan
+    overview: Overview  # at the mask's resolution
 
 
 def find_tissue(option: str, overview: Overview, info: SlideInfo) -> TissueMask:
@@ -18,3 +31,33 @@ def find_tissue(option: str, overview: Overview, info: SlideInfo) -> TissueMask:
     if option in MASK_METHODS:
         return tissue_mask(overview, option)
     return read_mask(Path(option), info)
+
+
+def lay_tiles(
+    slide: Slide,
+    *,
+    tile_px: int,
+    mpp: float,
+    stride_px: int | None,
+    mask: str,
+    min_tissue: float,
+    upsample: bool,
+) -> Prepared:
+    """Mask, grid and plan: what would be read and how many tiles, without reading them.
+
+    tile_px, stride_px: at `mpp` um/px; stride_px None: no overlap. mask: as of find_tissue().
+    """
+    info = slide.info
+    overview = read_overview(slide, MASK_MPP)
+    tissue = find_tissue(mask, overview, info)
+    grid = TileGrid.over(
+        info.size,
+        require_mpp(info),
+        tile_px=tile_px,
+        mpp=mpp,
+        stride_px=stride_px,
+        bounds0=info.bounds,
+    )
+    indices = select_tiles(grid, tissue, min_tissue)
+    plan = plan_tiles(info, grid, indices, allow_upsampling=upsample)
+    return Prepared(tissue, grid, plan, overview)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi.errors import InvalidOption
+from wsi.errors import InvalidOption, StoreIncomplete
 from wsi.geometry import Box, Mpp, Scale, Size, round_half_up
 from wsi.resample import area_weights
 from wsi.store import open_heatmap
@@ -25,6 +25,7 @@ class HeatmapView:
 
     def __init__(self, path: Path) -> None:
         stored = open_heatmap(path)
+        self._path = path
         own = stored.attributes
         self._levels = stored.levels
         self._kept: dict[tuple[int, int], NDArray[np.float32]] = {}
@@ -73,7 +74,7 @@ class HeatmapView:
         row = _cell_at(y0, self.cell0.y, self.bounds0.y, self.bounds0.bottom)
         if column is None or row is None:
             return None
-        prob = np.asarray(self._levels[0][:, row, column], np.float32)
+        prob = self._read(0, (slice(None), row, column))
         if np.isnan(prob).any():
             return None
         return self._box0(row, column), dict(zip(self.classes, prob.tolist(), strict=True))
@@ -97,13 +98,21 @@ class HeatmapView:
         return level
 
     def _cells(self, level: int, channel: int, rows: slice, columns: slice) -> NDArray[np.float32]:
-        array: Any = self._levels[level]
+        array = self._levels[level]
         height, width = array.shape[1:]
         if height * width * array.dtype.itemsize > KEPT_BYTES:
-            return np.asarray(array[channel, rows, columns])
+            return self._read(level, (channel, rows, columns))
         if (level, channel) not in self._kept:
-            self._kept[level, channel] = np.asarray(array[channel])
+            self._kept[level, channel] = self._read(level, (channel,))
         return self._kept[level, channel][rows, columns]
+
+    def _read(self, level: int, selection: tuple[Any, ...]) -> NDArray[np.float32]:
+        """From disk. Raises StoreIncomplete where the file is damaged."""
+        array: Any = self._levels[level]
+        try:
+            return np.asarray(array[selection], np.float32)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise StoreIncomplete(f"{self._path}: level {level} is damaged ({error})") from error
 
 
 class _Axis:

@@ -1,5 +1,6 @@
 """A slide goes in, what was painted comes out: cell by cell, at every resolution."""
 
+import json
 import math
 from pathlib import Path
 
@@ -108,3 +109,21 @@ def test_slide_file_to_heatmap_on_disk(tmp_path: Path, ratio: float) -> None:
     result = run_request(request, tmp_path / "out")
     heatmap = ome_zarr.read(result.folder / "heatmap.zarr")
     np.testing.assert_allclose(heatmap.positive, values / 255, atol=0.51 / 255)
+
+
+def test_scores_that_were_damaged_while_nobody_worked_are_made_again(tmp_path: Path) -> None:
+    """A run was killed between scoring and publishing, and the disk lost a part meanwhile."""
+    slide = write_slide(tmp_path / "slide.tiff", [paint(painted_values(), 16, 96, 64)], 0.5)
+    model = write_model(tmp_path / "model", TILE_PX, 0.5)
+    request = HeatmapRequest(slide=str(slide), model=model, mask="none", formats=("csv",))
+    result = run_request(request, tmp_path / "out").folder
+    table = (result / "tiles.csv").read_bytes()
+    partial = result.rename(result.with_name(result.name + ".partial"))
+    manifest = json.loads((partial / "manifest.json").read_text())
+    (partial / "manifest.json").unlink()
+    (partial / ".work").write_text(manifest["work_sha256"])
+    shard = next(
+        path for path in (partial / "scores.zarr" / "prob" / "c").rglob("*") if path.is_file()
+    )
+    shard.write_bytes(b"\0" * shard.stat().st_size)
+    assert (run_request(request, tmp_path / "out").folder / "tiles.csv").read_bytes() == table

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from wsi.errors import InvalidOption
+from wsi.errors import InvalidOption, StoreIncomplete
 from wsi.geometry import Box, Mpp, Scale, Size
 from wsi.heatmap import Heatmap, pyramid
 from wsi.store import write_heatmap
@@ -133,6 +133,17 @@ def test_a_point_names_its_cell_and_all_classes(tmp_path: Path) -> None:
     assert view.at(150, 150) is None
     assert view.at(200, 0) is None
     assert view.at(-1, 0) is None
+
+
+def test_a_missing_part_is_no_empty_heatmap(tmp_path: Path) -> None:
+    values = np.full((3000, 3000), 0.5, np.float32)  # too large to be kept whole
+    view = make_view(tmp_path, values, size0=Size(3000, 3000), cell0=1)
+    (tmp_path / "heatmap.zarr" / "0" / "c" / "1" / "0" / "0").write_bytes(b"damaged")
+    with pytest.raises(StoreIncomplete, match="damaged"):
+        view.plane(Box(0, 0, 4, 4), 1)
+    (tmp_path / "heatmap.zarr" / "0" / "c" / "1" / "0" / "0").unlink()
+    with pytest.raises(StoreIncomplete, match="damaged or missing"):
+        HeatmapView(tmp_path / "heatmap.zarr")
 
 
 def test_another_class_is_shown_by_its_name(tmp_path: Path) -> None:

@@ -9,14 +9,12 @@ from numpy.typing import NDArray
 
 from wsi.export.source import ExportSource
 from wsi.geometry import Box, Mpp, Scale, Size
+from wsi.grid import tissue_areas0
 from wsi.heatmap import Heatmap, pyramid
 from wsi.mask import TissueMask
-from wsi.resample import area_weights
 from wsi.store import read_heatmap, write_heatmap
 
 __all__ = ["read", "tissue_levels", "write"]
-
-STRIP_ROWS = 64  # rows of cells for which the mask is turned into float32 at once
 
 
 def write(source: ExportSource, path: Path, *, ngff: str = "0.5", overwrite: bool = False) -> Path:
@@ -73,21 +71,12 @@ def tissue_levels(mask: TissueMask, heatmap: Heatmap, count: int) -> list[NDArra
 
 
 def _tissue_parts(mask: TissueMask, heatmap: Heatmap) -> NDArray[np.float32]:
-    """Part of each cell that is tissue, exact areas: float32 (rows, columns)."""
-    height, width = mask.tissue.shape
-    rows, columns = heatmap.values.shape[1:]
-    left, top = heatmap.bounds0.x / mask.px0.x, heatmap.bounds0.y / mask.px0.y
-    right = left + columns * heatmap.cell0.x / mask.px0.x
-    bottom = top + rows * heatmap.cell0.y / mask.px0.y
-    down = area_weights(top, bottom, height, rows)
-    across = area_weights(left, right, width, columns)
-    part = np.empty((rows, columns), np.float32)
-    for first in range(0, rows, STRIP_ROWS):
-        strip = slice(first, first + STRIP_ROWS)
-        used = slice(down[strip].indices.min(), down[strip].indices.max() + 1)
-        tissue = mask.tissue[used].astype(np.float32)
-        part[strip] = (across @ (down[strip, used] @ tissue).T).T
-    return part
+    """Part of each cell that is tissue, as far as it is inside the bounds: exact areas, float32
+    (rows, columns)."""
+    x0, y0 = heatmap.edges_x0, heatmap.edges_y0
+    tissue = tissue_areas0(mask, (x0[:-1], x0[1:]), (y0[:-1], y0[1:]))
+    whole = np.outer(np.diff(y0), np.diff(x0))
+    return np.asarray(tissue / np.maximum(whole, 1e-9), np.float32)
 
 
 def _halve(part: NDArray[np.float32]) -> NDArray[np.float32]:

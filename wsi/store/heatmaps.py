@@ -124,17 +124,17 @@ def read_heatmap(path: Path) -> StoredHeatmap:
             ngff=own["ngff"],
         )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise StoreIncomplete(
-            f"{path}: a part of it is damaged or missing ({error}); make the result again"
-        ) from error
+        raise _damaged(path, error) from error
 
 
 def open_heatmap(path: Path) -> "OpenHeatmap":
     """As read_heatmap(), the levels left on disk. Raises StoreIncomplete, StoreMismatch."""
     group = open_group(path, "heatmap")
     own = read_attributes(group)
-    arrays: dict[str, Any] = dict(group.arrays())
-    levels = tuple(arrays[name] for name in sorted(arrays, key=int))
+    try:
+        levels = tuple(_whole_levels(group))
+    except KeyError as error:
+        raise _damaged(path, error) from error
     return OpenHeatmap(levels, tuple(own["classes"]), own["attributes"])
 
 
@@ -180,15 +180,23 @@ def _write_levels(
 
 
 def _read_levels(group: Any) -> list[NDArray[Any]]:
+    return [np.asarray(array[...]) for array in _whole_levels(group)]
+
+
+def _whole_levels(group: Any) -> "list[zarr.Array[Any]]":
     """Raises KeyError where a chunk is missing, which zarr takes for one full of NaN or 0."""
     arrays = dict(group.arrays())
-    levels = []
-    for number in range(max(1, len(arrays))):
-        array = arrays[str(number)]
+    levels = [arrays[str(number)] for number in range(max(1, len(arrays)))]
+    for array in levels:
         if array.nchunks_initialized < array.nchunks:
             raise KeyError(f"chunks of {array.path}")
-        levels.append(np.asarray(array[...]))
     return levels
+
+
+def _damaged(path: Path, error: Exception) -> StoreIncomplete:
+    return StoreIncomplete(
+        f"{path}: a part of it is damaged or missing ({error}); make the result again"
+    )
 
 
 def _placement(level: int, cell_um: Scale, origin_um: Scale) -> tuple[Scale, Scale]:

@@ -91,9 +91,17 @@ def sha256_of(path: Path) -> str:
         return ""
 
 
+def _open(folder: Path) -> int:
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            return os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:  # another finished and renamed it between the two
+            continue
+
+
 def _lock(folder: Path) -> int:
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = _open(folder)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
