@@ -1,6 +1,6 @@
 """Runs the steps of a Dockerfile in a Debian root made by debootstrap, where no engine runs.
 
-python docker/rehearse.py docker/api.Dockerfile [--work /tmp/rehearsal]   (as root, on Debian)
+python docker/rehearse.py docker/api.Dockerfile [--check 'COMMAND']   (as root, on Debian)
 
 FROM is answered by the same release of Debian; ARG, ENV, WORKDIR, COPY, RUN and USER are carried
 out; VOLUME, EXPOSE, HEALTHCHECK and CMD are read, and CMD's program has to be there. Layers,
@@ -47,13 +47,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("dockerfile", type=Path)
     parser.add_argument("--work", type=Path, default=Path("/tmp/rehearsal"))
+    parser.add_argument("--check", help="a shell command that has to succeed inside")
     parser.add_argument("--keep", action="store_true", help="leave the roots to look at")
     given = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("debootstrap and chroot need root")
     try:
         stage = rehearse(given.dockerfile, given.work)
-        check_command(stage)
+        check_command(stage, given.check)
     finally:
         if not given.keep:
             for root in given.work.glob("stage-*"):
@@ -165,12 +166,13 @@ def copy(stage: Stage, rest: str, stages: dict[str, Stage], context: Path) -> No
             shutil.copy(path, inside)
 
 
-def check_command(stage: Stage) -> None:
-    """The image's own command answers --help as the image's own user."""
+def check_command(stage: Stage, check: str | None) -> None:
+    """The image's own command answers --help, as the image's own user; then `check` runs."""
     if not stage.command:
         raise ValueError("no CMD")
-    stage.user = stage.user or "0:0"
     run_inside(stage, [*stage.command, "--help"])
+    if check is not None:
+        run_inside(stage, [*stage.shell, check])
 
 
 def run_inside(stage: Stage, command: list[str]) -> None:
