@@ -13,6 +13,7 @@ from service.deps import Cursor, Limit, Parts, Reader, Service, Writer
 from service.jobs import JobState, Snapshot
 from service.openapi import failures
 from service.schemas import JobJson, JobPage, JobRequest
+from service.watcher import Watch
 
 __all__ = ["router"]
 
@@ -77,6 +78,15 @@ def snapshot_of(job_id: str, service: Parts, principal: Reader) -> Snapshot:
 Found = Annotated[Snapshot, Depends(snapshot_of)]
 
 
+async def watch_of(found: Found, service: Parts) -> AsyncIterator[Watch]:
+    """Listening ends with the request: a generator that nobody reads any more ends some time."""
+    async with service.watcher.watching(found) as watch:
+        yield watch
+
+
+Watched = Annotated[Watch, Depends(watch_of)]
+
+
 @router.get("/{job_id}", response_model=JobJson, responses=failures())
 async def get_job(found: Found, response: Response, service: Parts, wait: Wait = None) -> JobJson:
     """As it is now, or with `wait` once it is final or the time is over."""
@@ -104,24 +114,23 @@ async def get_job(found: Found, response: Response, service: Parts, wait: Wait =
     },
 )
 async def follow_job(
-    found: Found,
     service: Parts,
+    watch: Watched,
     last_event_id: Annotated[str | None, Header(max_length=40)] = None,
 ) -> AsyncIterator[ServerSentEvent]:
     """The job's progress as server-sent events; a comment every 15 s keeps the connection."""
     told = int(last_event_id) if last_event_id and last_event_id.isdecimal() else 0
-    async with service.watcher.watching(found) as watch:
-        before: Snapshot | None = None
-        while True:
-            now = watch.latest
-            number = event_number(now)
-            if number > told or now.job.state.is_final or (before and now != before):
-                told = max(number, told + 1) if before else max(number, told)
-                yield event_of(service, before, now, told)
-            before = now
-            if now.job.state.is_final or watch.is_closed:
-                return
-            await watch.changed()
+    before: Snapshot | None = None
+    while True:
+        now = watch.latest
+        number = event_number(now)
+        if number > told or now.job.state.is_final or (before and now != before):
+            told = max(number, told + 1) if before else max(number, told)
+            yield event_of(service, before, now, told)
+        before = now
+        if now.job.state.is_final or watch.is_closed:
+            return
+        await watch.changed()
 
 
 def event_number(snapshot: Snapshot) -> int:

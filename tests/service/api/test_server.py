@@ -125,7 +125,8 @@ def test_events_come_while_the_job_runs(api: Api, url: str) -> None:
 def test_listener_that_goes_away_is_forgotten(api: Api, url: str) -> None:
     job = api.submit(api.upload(seed=94))
     with httpx.stream("GET", url + job["links"]["events"], timeout=20) as answer:
-        assert next(answer.iter_lines()) == "event: state"
+        lines = answer.iter_lines()  # held: without it the connection would close at once
+        assert next(lines) == "event: state"
         assert api.service.watcher.is_watched
     for _ in range(1000):
         if not api.service.watcher.is_watched:
