@@ -22,6 +22,10 @@ not found in tissue stained with haematoxylin and eosin."""
 FORMATS = ("png", "jpeg", "webp")
 
 
+LEAST_RANGE = 1e-6
+"""From a style's vmin to its vmax: float32 near 1 has steps of 6e-8, and a colour map has 256."""
+
+
 @dataclass(frozen=True)
 class Style:
     """How values become colours. Raises InvalidOption."""
@@ -36,9 +40,10 @@ class Style:
     def __post_init__(self) -> None:
         if self.colormap not in COLORMAPS:
             raise InvalidOption(f"colormap {self.colormap!r}: use one of {', '.join(COLORMAPS)}")
-        if not self.vmin < self.vmax < np.inf or self.vmin == -np.inf:
+        if not LEAST_RANGE <= self.vmax - self.vmin < np.inf:
             raise InvalidOption(
-                f"range {self.vmin} to {self.vmax}: use two numbers, the smaller first"
+                f"range {self.vmin} to {self.vmax}: use two numbers, the smaller first, "
+                f"at least {LEAST_RANGE:g} apart"
             )
         for name in ("alpha", "fade"):
             if not 0 <= getattr(self, name) <= 1:

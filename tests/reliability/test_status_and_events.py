@@ -14,8 +14,8 @@ from service.database import open_database
 from service.jobs import NewJob
 from service.jobs.sql import SqlQueue
 from service.settings import Settings
-from tests.reliability.api_process import ApiProcess, api_process
 from tests.reliability.report import SEED, report, size
+from tests.reliability.serving import Served, serve_api
 
 pytestmark = [pytest.mark.slow, pytest.mark.reliability]
 
@@ -49,7 +49,7 @@ def open_queue(data: Path) -> SqlQueue:
     )
 
 
-def ask_all(api: ApiProcess, jobs: list[str], until: threading.Event) -> list[float]:
+def ask_all(api: Served, jobs: list[str], until: threading.Event) -> list[float]:
     """Milliseconds of each answer about a job's state, one after the other."""
     chooser, took = random.Random(SEED), []
     with httpx.Client(base_url=api.url) as client:
@@ -63,9 +63,9 @@ def ask_all(api: ApiProcess, jobs: list[str], until: threading.Event) -> list[fl
 
 def test_nobody_misses_the_end_of_a_job(tmp_path: Path) -> None:
     count, clients = size(100, 1_000), size(20, 200)
-    with api_process(tmp_path / "data") as api:
+    with serve_api(tmp_path / "data") as api:
         httpx.get(f"{api.url}/livez").raise_for_status()
-        queue = open_queue(api.data)
+        queue = open_queue(tmp_path / "data")
         jobs = [
             queue.submit(NewJob("local", "sld_1", f"work-{number}", REQUEST)).job.id
             for number in range(count)

@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.reliability.api_process import ApiProcess, api_process
 from tests.reliability.big_slides import BigSlide
 from tests.reliability.report import report, size
+from tests.reliability.serving import Served, serve_api
 from tests.service.shelving import files_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.reliability]
@@ -20,7 +20,7 @@ MIB = 1 << 20
 GIB = 1 << 30
 
 
-def upload_all(api: ApiProcess, slides: list[BigSlide]) -> list[httpx.Response | Exception]:
+def upload_all(api: Served, slides: list[BigSlide]) -> list[httpx.Response | Exception]:
     """All of them begun together, each on a connection of its own."""
     answers: list[httpx.Response | Exception] = [RuntimeError("never sent")] * len(slides)
     gate = threading.Barrier(len(slides))
@@ -59,13 +59,13 @@ def require_disk(folder: Path, size_bytes: int) -> None:
 def measure(id: str, folder: Path, count: int, size_bytes: int, bar_mib: int) -> None:
     require_disk(folder, count * size_bytes)
     slides = [BigSlide(number, size_bytes) for number in range(count)]
-    with api_process(folder / "data", max_uploads=count) as api:
+    with serve_api(folder / "data", max_uploads=count, disk_floor_bytes=0) as api:
         httpx.get(f"{api.url}/v1/slides").raise_for_status()
-        idle_mib = api.peak_rss_mib
+        idle_mib = api.peak_rss_bytes() / MIB
         began = time.monotonic()
         answers = upload_all(api, slides)
         seconds = time.monotonic() - began
-        peak_mib = api.peak_rss_mib
+        peak_mib = api.peak_rss_bytes() / MIB
         stored = [is_stored(*pair) for pair in zip(answers, slides, strict=True)]
         refused = [a for a in answers if isinstance(a, Exception) or a.status_code != 201]
     report(
@@ -95,17 +95,16 @@ def test_memory_stays_low_under_64_uploads(tmp_path: Path) -> None:
 def test_uploads_that_break_off_leave_nothing(tmp_path: Path) -> None:
     """Each connection is cut somewhere else."""
     count = size(16, 200)
-    with api_process(tmp_path / "data", upload_stall_s=5) as api:
-        host, _, port = api.url.removeprefix("http://").partition(":")
+    with serve_api(tmp_path / "data", upload_stall_s=5, disk_floor_bytes=0) as api:
         for number in range(count):
             blocks = BigSlide(number, 4 * MIB).blocks()
-            with socket.create_connection((host, int(port)), 30) as connection:
+            with socket.create_connection(("127.0.0.1", api.port), 30) as connection:
                 head = f"POST /v1/slides HTTP/1.1\r\nHost: x\r\nContent-Length: {4 * MIB}\r\n\r\n"
                 connection.sendall(head.encode())
                 for _ in range(number % 15):
                     connection.sendall(next(blocks))
         until = time.monotonic() + 30
-        while (left := leftovers(api.data)) and time.monotonic() < until:
+        while (left := leftovers(tmp_path / "data")) and time.monotonic() < until:
             time.sleep(0.05)
         alive = httpx.get(f"{api.url}/livez").status_code == 200
     report("R8-cut", count, len(left))

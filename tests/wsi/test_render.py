@@ -103,6 +103,7 @@ def test_jpeg_shows_white_where_nothing_is() -> None:
     [
         ({"colormap": "jet"}, "colormap 'jet': use one of viridis"),
         ({"vmin": 1.0, "vmax": 1.0}, "range 1.0 to 1.0"),
+        ({"vmax": 1e-300}, "1e-06 apart"),
         ({"vmin": float("nan")}, "range nan to 1.0"),
         ({"vmax": float("inf")}, "range 0.0 to inf"),
         ({"alpha": 1.1}, "alpha 1.1: use 0 to 1"),
