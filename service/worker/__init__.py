@@ -4,4 +4,19 @@ The supervisor claims, beats, asks, commits; it imports no torch and opens no sl
 its child process, and does one job at a time. They speak JSON lines (`channel`).
 """
 
-__all__ = ["attempt", "channel", "faults", "folder", "runner", "runner_process", "supervisor"]
+__all__ = [
+    "attempt",
+    "channel",
+    "failure",
+    "faults",
+    "fleet",
+    "folder",
+    "lifeline",
+    "naming",
+    "opener",
+    "process",
+    "runner",
+    "runner_process",
+    "scrubbing",
+    "supervisor",
+]

@@ -12,17 +12,13 @@ from service.errors import ServiceError
 from service.sandbox.slide import open_in_sandbox, probe_sandbox
 from service.sandbox.wire import SandboxLimits, SandboxMode
 from service.settings import Settings
+from service.worker.naming import neutral_name
 from wsi.geometry import Box
 from wsi.readers import open_slide
 from wsi.readers.base import BaseSlide
 from wsi.slide import Slide, SlideInfo
 
-__all__ = ["NamelessSlide", "check_sandbox", "make_opener", "neutral_name"]
-
-SUFFIXES = frozenset((
-    *(".bif", ".dcm", ".jpeg", ".jpg", ".mrxs", ".ndpi", ".png"),
-    *(".scn", ".svs", ".svslide", ".tif", ".tiff", ".vms", ".vmu"),
-))  # fmt: skip
+__all__ = ["NamelessSlide", "check_sandbox", "make_opener"]
 
 
 class NamelessSlide(BaseSlide):
@@ -40,12 +36,6 @@ class NamelessSlide(BaseSlide):
 
     def _release(self) -> None:
         self._slide.close()
-
-
-def neutral_name(path: Path) -> str:
-    """`slide`, with the ending where it is one that slides have."""
-    suffix = path.suffix.lower()
-    return f"slide{suffix if suffix in SUFFIXES else ''}"
 
 
 def make_opener(

@@ -23,6 +23,8 @@ from service.worker.channel import Channel, ChannelClosed
 from service.worker.failure import failure_of
 from service.worker.faults import Fault, no_fault
 from service.worker.lifeline import end_with_parent
+from service.worker.naming import neutral_name, telling_names
+from service.worker.scrubbing import scrub_logs
 
 if TYPE_CHECKING:
     from models.card import ModelCard
@@ -110,6 +112,7 @@ class Runner:
         self._orders: SimpleQueue[Mapping[str, Any]] = SimpleQueue()
         self._stopped: str | None = None  # the job that is to stop
         self._model = ResidentModel(settings)
+        self._formatters = scrub_logs()
 
     def work(self) -> None:
         """Until the supervisor goes away, or a job ends in a way that nobody foresaw."""
@@ -156,6 +159,8 @@ class Runner:
     def _run(self, order: Mapping[str, Any]) -> bool:
         """False where the process should not go on."""
         job, slide, folder = order["job"], Path(order["slide"]), Path(order["folder"])
+        for formatter in self._formatters:
+            formatter.hide(telling_names(slide))
         try:
             self._make(job, order["request"], slide, folder)
         except Stopped:
@@ -171,7 +176,7 @@ class Runner:
     def _make(self, job: str, fields: Mapping[str, Any], slide: Path, folder: Path) -> None:
         from service.pipeline import make_heatmap
         from service.submission import heatmap_request
-        from service.worker.opener import make_opener, neutral_name
+        from service.worker.opener import make_opener
 
         settings, model = self._settings, str(fields["model"])
         card = self._model.resolve(model)

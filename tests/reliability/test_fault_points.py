@@ -14,7 +14,7 @@ from tests.reliability.faulty_worker import KILLED
 from tests.reliability.report import report
 from tests.service.worker.workshop import Workshop, make_workshop
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.reliability, pytest.mark.timeout(300)]
 
 TILES = 64  # a side: 4 shards of scores
 

@@ -18,7 +18,7 @@ from tests.reliability.report import SEED, report
 from tests.service.worker.workshop import TENANT, Workshop, make_workshop
 from wsi.store.scores import SCORE_SHARD
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.reliability, pytest.mark.timeout(600)]
 
 JOBS, KILLS = 10, 20
 TILES = 128  # a side: 16 shards of scores, about 0.7 s

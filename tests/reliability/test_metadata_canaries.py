@@ -22,7 +22,7 @@ from tests.reliability.report import report
 from tests.reliability.slides import make_picture, write_dicom
 from tests.service.worker.workshop import ROOT, TENANT, Workshop, make_workshop
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.reliability, pytest.mark.timeout(300)]
 
 CANARY = "Zaphod-Beeblebrox"
 TEXT_TAGS = {

@@ -18,7 +18,7 @@ from tests.reliability.report import SEED, report
 from tests.service.worker.workshop import make_slide
 from wsi.store import ScoreStore
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.reliability]
 
 TRIALS = 10
 TOLERANCE = 1e-5

@@ -12,7 +12,7 @@ from tests.reliability.report import SEED, report
 from tests.service.served import LIMIT_S, Served
 from tests.service.worker.workshop import make_slide
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.reliability, pytest.mark.timeout(300)]
 
 TRIALS = 5
 CLIENTS = 4

@@ -13,7 +13,7 @@ from service.results import object_hashes
 from tests.reliability.report import SEED, report
 from tests.service.worker.workshop import TENANT, Workshop, make_workshop
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.reliability, pytest.mark.timeout(300)]
 
 TERMS, CANCELS = 5, 20
 JOB_S = 0.7

@@ -140,6 +140,7 @@ def test_job_that_runs_too_long_fails_and_leaves_nothing(workshop: Workshop):
     assert left_behind(workshop) == []
 
 
+@pytest.mark.slow
 def test_runner_that_dies_costs_an_attempt_and_the_third_is_the_last(workshop: Workshop):
     dying = [sys.executable, "-m", "tests.reliability.faulty_worker", "--fault", "before-rename:1"]
 
