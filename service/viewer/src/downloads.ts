@@ -15,7 +15,7 @@ export function downloadList(artefacts: Artefact[], api: Api): HTMLElement {
 
 function link(artefact: Artefact, api: Api): HTMLElement {
   if (isFolder(artefact)) return make("code", {}, new URL(artefact.href, location.href).href);
-  const made = make("a", { href: artefact.href, download: artefact.name, title: artefact.media_type }, artefact.name);
+  const made = make("a", { href: artefact.href, download: artefact.name, title: artefact.media_type }, label(artefact));
   made.addEventListener("click", (event) => {
     if (!api.hasKey) return; // the browser streams it to disk by itself
     event.preventDefault();
@@ -27,6 +27,12 @@ function link(artefact: Artefact, api: Api): HTMLElement {
 /** Programs read a Zarr store key by key: its address is what they need. */
 function isFolder({ name }: Artefact): boolean {
   return name.endsWith(".zarr");
+}
+
+/** Two artefacts may differ in their kind only. */
+function label({ name, href }: Artefact): string {
+  const kind = new URL(href, location.href).searchParams.get("kind");
+  return kind ? `${name} (${kind})` : name;
 }
 
 /** A link can send no key: the file comes by fetch, and through memory. */

@@ -35,13 +35,14 @@ def bundle() -> None:
         pytest.skip(f"the page cannot be built: {error}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def playwright() -> Iterator[Playwright]:
+    """Not for the session: its event loop runs until it ends, and forbids asyncio.run."""
     with sync_playwright() as playwright:
         yield playwright
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browsers(playwright: Playwright) -> Iterator[Callable[..., Browser]]:
     """Launches the system's Chromium, once for each set of arguments."""
     names = (os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome")

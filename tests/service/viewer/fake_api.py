@@ -102,6 +102,8 @@ class FakeApi:
             "outcome": "heatmap",
             "artefacts": [
                 artefact | {"name": "tiles.csv", "href": f"/v1/results/{result_id}/tiles.csv"},
+                artefact
+                | {"name": "a.geojson.gz", "href": f"/v1/results/{result_id}/a?kind=regions"},
                 artefact | {"name": "elsewhere", "href": "javascript:alert(1)"},
             ],
             "links": {},

@@ -189,7 +189,9 @@ def test_a_result_that_is_gone_says_so(open_viewer: OpenViewer):
 def test_links_lead_to_this_service_only(open_viewer: OpenViewer):
     viewer = open_viewer("?result=res_000001")
     viewer.wait_until_drawn()
-    expect(viewer.page.locator(".downloads a")).to_have_text(["tiles.csv"])
+    expect(viewer.page.locator(".downloads a")).to_have_text(
+        ["tiles.csv", "a.geojson.gz (regions)"]
+    )
 
 
 def test_it_always_says_research_use(open_viewer: OpenViewer):
