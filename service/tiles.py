@@ -59,7 +59,12 @@ class HeatmapTiles:
         self, heatmap: Path, longest_px: int, style: Style, name: str | None = None
     ) -> bytes:
         """PNG, RGBA, of all of level 0, as tile()."""
-        return encode(render(self.view(heatmap).fitted(longest_px, name), style))
+        key = (heatmap, longest_px, style, name)
+        made = self._made.get(key)
+        if made is None:
+            made = encode(render(self.view(heatmap).fitted(longest_px, name), style))
+            self._made.put(key, made)
+        return made
 
 
 def slide_tile(slide: Slide, address: Address) -> bytes:
