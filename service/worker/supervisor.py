@@ -164,24 +164,20 @@ class Supervisor:
             self._insist(lambda: self._queue.confirm_cancel(job))
         elif ended.outcome is Outcome.DONE:
             self._commit(job, folder)
-        elif ended.why is Why.LOST:
-            self._discard_if_orphaned(job, folder)
         elif ended.why is Why.TOO_LONG:
             self._fail(job, folder, _too_long(self._settings.job_timeout_s))
         elif ended.why is Why.SHUTDOWN:
             self._insist(lambda: self._queue.hand_back(job))
-        else:
+        elif ended.why is not Why.LOST:
             assert ended.failure is not None
             self._fail(job, folder, ended.failure)
+        self._discard_if_orphaned(job, folder)
 
     def _commit(self, job: Job, folder: Path) -> None:
-        """A result that the queue does not want any more is thrown away."""
         result = describe_result(job, folder)
         self._fault("before-commit")
-        committed = self._insist(lambda: self._queue.succeed(job, result))
+        self._insist(lambda: self._queue.succeed(job, result))
         self._fault("after-commit")
-        if committed is not None:
-            self._discard_if_orphaned(job, folder)
 
     def _fail(self, job: Job, folder: Path, failure: Failure) -> None:
         """What is on disk stays for the next attempt, and goes with the last one."""
@@ -191,8 +187,9 @@ class Supervisor:
         self._insist(lambda: self._queue.fail(job, failure.problem, retry_in_s=retry_in_s))
 
     def _discard_if_orphaned(self, job: Job, folder: Path) -> None:
-        """Where the job is over and its result is not this one, nobody will ask for the folder;
-        else it belongs to the job, whoever works on it now."""
+        """Where the job is over and its result is not this one (cancelled meanwhile, or equal work
+        was published first) nobody will ask for the folder; else it belongs to the job, whoever
+        works on it now."""
         try:
             now = self._queue.get(job.tenant, job.id)
         except NotFound:

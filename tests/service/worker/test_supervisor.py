@@ -184,6 +184,23 @@ def test_work_of_a_lease_that_was_lost_is_not_published(workshop: Workshop):
     assert left_behind(workshop) == []
 
 
+@pytest.mark.slow
+def test_job_that_is_cancelled_while_its_runner_dies_leaves_nothing(workshop: Workshop):
+    job = workshop.submit()
+
+    def cancel_and_die(point: str) -> None:
+        if point == "after-claim":
+            workshop.queue.cancel(TENANT, job.id)
+
+    dying = [sys.executable, "-m", "tests.reliability.faulty_worker", "--fault", "after-rename:1"]
+    settings = workshop.settings.model_copy(update={"heartbeat_s": 60})
+
+    job = ended(workshop, job, fault=cancel_and_die, command=dying, settings=settings)
+
+    assert job.state is JobState.CANCELLED
+    assert left_behind(workshop) == []
+
+
 def test_folder_of_a_job_that_another_worker_has_stays(workshop: Workshop):
     """The job's lease was lost, but the job is not over: its new owner finds the work done."""
     job = workshop.submit()
