@@ -46,9 +46,12 @@ export function tileSource(pyramid: Pyramid, folder: string, query: string): Ope
   return source;
 }
 
+/** Low probabilities are thin, or all normal tissue would lie under a veil of the map's first colour. */
+const FADE = "0.15";
+
 /** Opacity is the page's own matter: the colours come opaque. */
 export function styleQuery(look: Look): string {
-  const query = new URLSearchParams({ cmap: look.cmap, alpha: "1" });
+  const query = new URLSearchParams({ cmap: look.cmap, alpha: "1", fade: FADE });
   query.set("vmin", String(look.vmin));
   query.set("vmax", String(look.vmax));
   if (look.threshold > 0) query.set("threshold", String(look.threshold));

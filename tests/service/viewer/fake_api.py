@@ -208,9 +208,10 @@ class FakeApi:
         vmax: float = 1,
         threshold: float | None = None,
         alpha: float = 1,
+        fade: float = 1,
         class_name: str = Query("idc", alias="class"),
     ) -> Response:
-        style = Style(cmap, vmin, vmax, threshold, alpha)
+        style = Style(cmap, vmin, vmax, threshold, alpha, fade)
         column, row = (int(part) for part in name.removesuffix(".png").split("_"))
         pixels = self.painting.heatmap_tile(level, column, row, style)
         return Response(pixels, media_type="image/png", headers=NO_CACHE)
