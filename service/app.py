@@ -12,7 +12,8 @@ from starlette.types import ASGIApp
 
 from service.deps import Authenticate, Service, opened_service
 from service.metrics import Metered, Metrics
-from service.middleware import Edge
+from service.middleware import STALL_S, Edge
+from service.neighbours import Neighbours
 from service.openapi import describe
 from service.refusals import add_handlers
 from service.settings import Settings
@@ -49,13 +50,17 @@ class App(FastAPI):
     """With our edge around everything, so that an answer to a crash has its headers too."""
 
     cors_origins: tuple[str, ...] = ()
+    stall_s = STALL_S
+    trusting: Settings | None = None  # of a service that asks nobody for a key
 
     def build_middleware_stack(self) -> ASGIApp:
-        inner = Metered(super().build_middleware_stack(), self.state.metrics)
+        inner: ASGIApp = Metered(super().build_middleware_stack(), self.state.metrics)
+        if self.trusting is not None:
+            inner = Neighbours.from_settings(inner, self.trusting)
         if not self.cors_origins:
-            return Edge(inner)
+            return Edge(inner, self.stall_s)
         return CORSMiddleware(
-            Edge(inner),
+            Edge(inner, self.stall_s),
             allow_origins=self.cors_origins,
             allow_methods=["GET", "HEAD", "POST", "DELETE", "PATCH"],
             allow_headers=["*"],
@@ -76,11 +81,14 @@ def create_app(
         docs_url=None,  # their scripts come from another site
         redoc_url=None,
         openapi_url="/openapi.json",
+        redirect_slashes=False,  # to whatever host the client names
         max_body_size=settings.max_json_bytes,
         form_limits={"max_files": 0, "max_fields": 0},  # our own parser reads the one form
         generate_unique_id_function=lambda route: route.name,
     )
     app.cors_origins = settings.cors_origins
+    app.stall_s = 2 * settings.upload_stall_s
+    app.trusting = None if settings.auth or authenticate else settings
     app.state.metrics = Metrics()
     add_handlers(app)
     for address in ROUTERS:

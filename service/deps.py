@@ -1,12 +1,14 @@
 """What routes are given: the parts of the service, and who asks."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.routing import APIRoute
 from sqlalchemy import Engine
 
 from service.auth import Principal
@@ -26,6 +28,7 @@ from service.viewing import Viewing
 from service.watcher import Watcher
 
 __all__ = [
+    "AskedFirst",
     "Authenticate",
     "Cursor",
     "Limit",
@@ -108,23 +111,42 @@ def open_queue(settings: Settings, engine: Engine, clock: Callable[[], float]) -
     )
 
 
+async def parts_of(request: Request) -> Service:
+    return service_of(request)
+
+
 def service_of(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
 
 
-Parts = Annotated[Service, Depends(service_of)]
+Parts = Annotated[Service, Depends(parts_of)]
 
 
-def reader(request: Request, service: Parts) -> Principal:
+async def reader(request: Request, service: Parts) -> Principal:
     """Whoever asks; in a thread, because keys are looked up."""
-    return service.authenticate(request)
+    known: Principal | None = getattr(request.state, "principal", None)
+    return known or await run_in_threadpool(service.authenticate, request)
+
+
+class AskedFirst(APIRoute):
+    """Of routes with a JSON body, which FastAPI would read before it asks who sends it."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def ask_first(request: Request) -> Response:
+            service = service_of(request)
+            request.state.principal = await run_in_threadpool(service.authenticate, request)
+            return await handle(request)
+
+        return ask_first
 
 
 Reader = Annotated[Principal, Depends(reader)]
 
 
-def writer(principal: Reader) -> Principal:
+async def writer(principal: Reader) -> Principal:
     if "write" not in principal.scopes:
         raise NotAllowed("this key or token may only read; use one with the scope write")
     return principal

@@ -1,11 +1,15 @@
 """A slide in a multipart form, taken out while it comes: no temporary copy of it is made."""
 
 from collections.abc import AsyncIterable, AsyncIterator
+from typing import TYPE_CHECKING
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from service.errors import InvalidRequest, TooLarge
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 __all__ = ["SlideForm"]
 
@@ -33,7 +37,7 @@ class SlideForm:
         self._fields: dict[str, bytearray] = {}
         self._ready: list[bytes] = []
         self._has_file = self._is_whole = False
-        self._parser = MultipartParser(
+        self._parser = _open_parser(
             boundary,
             {
                 "on_part_begin": self._begin_part,
@@ -125,6 +129,13 @@ class SlideForm:
 
     def _on_end(self) -> None:
         self._is_whole = True
+
+
+def _open_parser(boundary: bytes, callbacks: "MultipartCallbacks") -> MultipartParser:
+    try:
+        return MultipartParser(boundary, callbacks)
+    except FormParserError as error:
+        raise InvalidRequest("the form's boundary is longer than forms have them") from error
 
 
 class _Part:

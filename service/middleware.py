@@ -1,8 +1,9 @@
-"""Around the whole application, in plain ASGI: request ids, headers, errors without a body of ours.
+"""Around the whole application, in plain ASGI: request ids, headers, bodies that stop coming.
 
 The outermost of all, so that an answer to a crash has them too.
 """
 
+import asyncio
 import logging
 import re
 import secrets
@@ -23,14 +24,18 @@ GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 PLAIN_ERRORS = {400: "invalid-request", 413: "too-large"}
 """Status that a library below answers by itself in plain text → slug of ours."""
 
+STALL_S = 120.0
+"""Longer than `upload_stall_s`: the answer to a slide that stops coming says so."""
+
 log = logging.getLogger(__name__)
 
 
 class Edge:
-    """A request's id is the client's, where it sent a sensible one."""
+    """A request's id is the client's, where it sent a sensible one. A client of whose body nothing
+    comes for `stall_s` counts as one that has gone."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, stall_s: float = STALL_S) -> None:
+        self._app, self._stall_s = app, stall_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -40,6 +45,7 @@ class Edge:
         request_id = given if GIVEN_ID.fullmatch(given) else secrets.token_hex(8)
         REQUEST_ID.set(request_id)
         scope.setdefault("state", {})["request_id"] = request_id
+        receive = _Body(receive, self._stall_s).receive
         answer = _Answer(scope, receive, send, request_id)
         try:
             await self._app(scope, receive, answer.send)
@@ -51,6 +57,26 @@ class Edge:
             log.exception("request failed", extra={"request": request_id})
             if not answer.is_complete:
                 raise
+
+
+class _Body:
+    """What is received, as long as something comes. After a body's end one waits without a limit:
+    for the client to go."""
+
+    def __init__(self, receive: Receive, stall_s: float) -> None:
+        self._receive, self._stall_s = receive, stall_s
+        self._is_whole = False
+
+    async def receive(self) -> Message:
+        if self._is_whole:
+            return await self._receive()
+        try:
+            async with asyncio.timeout(self._stall_s):
+                message = await self._receive()
+        except TimeoutError:
+            message = {"type": "http.disconnect"}
+        self._is_whole = not message.get("more_body")
+        return message
 
 
 class _Answer:

@@ -71,6 +71,7 @@ PROBLEMS: dict[str, ProblemType] = {
     "length-required": ProblemType(411, "The length of the body has to be stated"),
     "precondition-failed": ProblemType(412, "The thing has changed"),
     "too-large": ProblemType(413, "The body is too large"),
+    "misdirected": ProblemType(421, "This server does not answer for that name"),
     "unsupported-media": ProblemType(415, "A body of this type is not taken here"),
     "range-not-satisfiable": ProblemType(416, "The file has no such range"),
     "idempotency-mismatch": ProblemType(422, "The Idempotency-Key was used for another request"),

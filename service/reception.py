@@ -12,6 +12,9 @@ __all__ = ["pour"]
 
 T = TypeVar("T")
 
+BLOCK_STALLS = 10
+"""A block may take so many times as long as nothing may come: by default 1.7 kB/s are the least."""
+
 
 async def pour(
     chunks: AsyncIterable[bytes],
@@ -66,11 +69,13 @@ async def _blocks(chunks: AsyncIterable[bytes], stall_s: float) -> AsyncIterator
     """The same bytes in blocks of about BLOCK_BYTES; each is the taker's own."""
     block = bytearray()
     source = aiter(chunks)
-    while (chunk := await _next(source, stall_s)) is not None:
+    clock = asyncio.get_running_loop().time
+    until = clock() + BLOCK_STALLS * stall_s
+    while (chunk := await _next(source, min(stall_s, until - clock()))) is not None:
         block += chunk
         if len(block) >= BLOCK_BYTES:
             yield block
-            block = bytearray()
+            block, until = bytearray(), clock() + BLOCK_STALLS * stall_s
     if block:
         yield block
 
@@ -84,6 +89,8 @@ async def _next(source: AsyncIterator[bytes], stall_s: float) -> bytes | None:
     except StopAsyncIteration:
         return None
     except TimeoutError as error:
-        raise UploadStalled(f"nothing came for {stall_s:g} s; send the slide again") from error
+        raise UploadStalled(
+            f"nothing came for {stall_s:g} s, or too little before; send the slide again"
+        ) from error
     except ClientDisconnect as error:
         raise InvalidRequest("the client went away in the middle of the body") from error

@@ -1,6 +1,5 @@
 """The whole service on one machine: the API in this process, its workers beside it."""
 
-import ipaddress
 import logging
 import signal
 import socket
@@ -14,6 +13,8 @@ from service.app import create_app
 from service.database import open_database, upgrade
 from service.errors import InvalidRequest
 from service.housekeeping import Housekeeper
+from service.neighbours import is_loopback
+from service.protocol import PatientProtocol
 from service.retention import clear_orphans, collect_garbage
 from service.settings import Settings
 from service.worker.fleet import Fleet, worker_environments
@@ -26,7 +27,6 @@ MAX_CONNECTIONS = 1000
 """At the same time; what comes on top is answered 503 at once."""
 
 KEEP_ALIVE_S = 15
-MAX_HEADER_BYTES = 64 << 10
 FLEET_S = 10.0
 """What workers get beyond `shutdown_s` before they are ended by force: in all less than 45 s."""
 
@@ -73,21 +73,12 @@ def prepare(settings: Settings) -> None:
 
 def require_safe_address(settings: Settings) -> None:
     """Raises InvalidRequest where everybody on the network would be let in."""
-    if settings.auth or _is_loopback(settings.host):
+    if settings.auth or is_loopback(settings.host):
         return
     raise InvalidRequest(
         f"--host {settings.host} lets others in, and nobody would be asked for a key: "
         "set WSI_AUTH=keys and make keys with `wsi keys create`, or use --host 127.0.0.1"
     )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
@@ -101,10 +92,10 @@ def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         proxy_headers=False,  # what a proxy says of the client is used for nothing
         ws="none",
         lifespan="on",
+        http=PatientProtocol,
         limit_concurrency=MAX_CONNECTIONS,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=int(settings.shutdown_s),
-        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
     )
 
 

@@ -7,13 +7,13 @@ from starlette.responses import StreamingResponse
 from service.answers import NO_STORE
 from service.asking import IdempotencyKey
 from service.batching import begin_batch
-from service.deps import Parts, Reader, Writer
+from service.deps import AskedFirst, Parts, Reader, Writer
 from service.openapi import failures
 from service.schemas import BatchJson, BatchRequest
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1/batches", tags=["batches"])
+router = APIRouter(prefix="/v1/batches", tags=["batches"], route_class=AskedFirst)
 
 
 @router.post("", status_code=202, response_model=BatchJson, responses=failures(422))

@@ -9,7 +9,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from service.answers import NO_STORE
 from service.asking import IdempotencyKey, asked_from_params, submit
-from service.deps import Cursor, Limit, Parts, Reader, Service, Writer
+from service.deps import AskedFirst, Cursor, Limit, Parts, Reader, Service, Writer
 from service.jobs import JobState, Snapshot
 from service.openapi import failures
 from service.schemas import JobJson, JobPage, JobRequest
@@ -17,7 +17,7 @@ from service.watcher import Watch
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=AskedFirst)
 
 Wait = Annotated[
     float | None,

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
 
 from service.answers import IMMUTABLE, etag_matches
@@ -15,6 +16,22 @@ from service.viewing import SeenResult, SeenSlide, Viewing
 __all__ = ["kept_picture", "seen_result", "seen_slide", "viewing_of"]
 
 Seen = TypeVar("Seen")
+
+
+class Number(Convertor[int]):
+    """`{column:number}`: no slide has more tiles. Starlette's own `int` takes any number of digits,
+    and fails where Python does not."""
+
+    regex = "[0-9]{1,9}"
+
+    def convert(self, value: str) -> int:
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        return str(value)
+
+
+register_url_convertor("number", Number())
 
 
 async def seen_result(request: Request) -> SeenResult:

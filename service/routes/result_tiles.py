@@ -54,11 +54,15 @@ async def colouring(
     vmax: Annotated[float, Unit] = 1.0,
     threshold: Annotated[float | None, Unit] = None,
     alpha: Annotated[float, Unit] = 1.0,
+    fade: Annotated[
+        float,
+        Query(ge=0, le=1, allow_inf_nan=False, description="Opacity at vmin, as a part of alpha"),
+    ] = 1.0,
     name: Annotated[str | None, Query(alias="class", max_length=100)] = None,
 ) -> Colouring:
     """Out of the query; what is below the threshold is not shown. Raises Refusal."""
     try:
-        return Colouring(Style(cmap, vmin, vmax, threshold, alpha), name)
+        return Colouring(Style(cmap, vmin, vmax, threshold, alpha, fade), name)
     except InvalidOption as error:
         raise Refusal("invalid-request", str(error)) from error
 
@@ -102,7 +106,7 @@ async def get_heatmap_dzi(request: Request, seen: Seen) -> Response:
 
 
 @router.get(
-    "/heatmap_files/{level:int}/{column:int}_{row:int}.png",
+    "/heatmap_files/{level:number}/{column:number}_{row:number}.png",
     response_class=Response,
     responses=PNG | failures(410),
 )
@@ -119,7 +123,9 @@ async def get_heatmap_tile(
 
 
 @router.get(
-    "/tiles/{z:int}/{x:int}/{y:int}.png", response_class=Response, responses=PNG | failures(410)
+    "/tiles/{z:number}/{x:number}/{y:number}.png",
+    response_class=Response,
+    responses=PNG | failures(410),
 )
 async def get_heatmap_xyz(
     request: Request,

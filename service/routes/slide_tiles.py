@@ -38,7 +38,7 @@ async def get_slide_dzi(request: Request, seen: Seen) -> Response:
 
 
 @router.get(
-    "/slide_files/{level:int}/{column:int}_{row:int}.jpeg",
+    "/slide_files/{level:number}/{column:number}_{row:number}.jpeg",
     response_class=Response,
     responses=JPEG | failures(422),
 )

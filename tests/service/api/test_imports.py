@@ -25,7 +25,7 @@ async def main():
     app = create_app(settings)
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://wsi.test") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             slide = Path({slide!r}).read_bytes()
             job = (await client.post("/v1/heatmaps", content=slide)).json()
             queue = app.state.service.queue
