@@ -19,6 +19,7 @@ $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 to 3.13 is needed; this is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12 ..." if not (3, 11) <= sys.version_info[:2] <= (3, 13) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	-@$(BIN)/python -m service.viewer.build
 	@touch $@
 
 demo: $(INSTALLED)  ## a slide goes in, a heatmap comes out: make demo [SLIDE=path] [DEMO_OUT=folder]
@@ -59,3 +60,4 @@ docker-rehearsal:  ## the images' install steps in a Debian root (as root; needs
 
 clean:  ## removes what was made, .venv too
 	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
+	cd service/viewer && rm -rf dist dist.partial node_modules .test
