@@ -166,7 +166,7 @@ def ask_app(app: object, method: str, url: str, headers: dict[str, str]) -> http
 
     async def ask() -> httpx.Response:
         transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
-        async with httpx.AsyncClient(transport=transport, base_url="http://wsi.test") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return await client.request(method, url, headers=headers)
 
     return anyio.run(ask)
