@@ -223,8 +223,9 @@ def test_upload_tells_how_much_has_gone(api: Api, url: str, slide: Path) -> None
 def test_job_is_made_once_however_the_request_breaks(
     api: Api, connect: Connect, slide: Path, cut: Any
 ) -> None:
-    client, _ = connect(None, cut, cut)
+    client, cuts = connect(None, cut, cut)
     job = client.submit(client.upload(slide).id, priority=3)
+    assert len({request.headers["idempotency-key"] for request in cuts.asked[1:]}) == 1
     assert [each["id"] for each in jobs_of(api)] == [job.id]
     assert job.priority == 3
 
@@ -330,6 +331,26 @@ def test_wait_that_the_service_ends_early_is_taken_up_again(
     api.finish()
     waiting.join()
     assert waited[0].state is JobState.SUCCEEDED
+
+
+def test_service_that_lets_nobody_wait_is_not_asked_without_pause(
+    workshop: Workshop, slide: Path, tmp_path: Path
+) -> None:
+    pauses: list[float] = []
+
+    def sleep(pause_s: float) -> None:
+        pauses.append(pause_s)
+        if len(pauses) == 3:
+            api.finish()
+
+    with (
+        Api(workshop, tmp_path / "data", max_wait_s=0) as api,
+        served(api) as url,
+        Client(url, sleep=sleep) as client,
+    ):
+        ended = client.wait(client.submit(client.upload(slide).id))
+    assert ended.state is JobState.SUCCEEDED
+    assert pauses == [0.5, 0.5, 0.5]
 
 
 def test_failed_job_raises_its_own_problem(api: Api, url: str, slide: Path) -> None:
