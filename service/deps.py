@@ -126,7 +126,9 @@ Parts = Annotated[Service, Depends(parts_of)]
 async def reader(request: Request, service: Parts) -> Principal:
     """Whoever asks; in a thread, because keys are looked up."""
     known: Principal | None = getattr(request.state, "principal", None)
-    return known or await run_in_threadpool(service.authenticate, request)
+    if known is not None:
+        return known
+    return await run_in_threadpool(service.authenticate, request)
 
 
 class AskedFirst(APIRoute):

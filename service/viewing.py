@@ -28,8 +28,8 @@ from wsi.view import HeatmapView
 __all__ = ["SeenResult", "SeenSlide", "Viewing", "find_tile", "find_xyz"]
 
 KEPT_S = 2.0
-"""How long a result that was allowed and there is not looked up again: a deleted one, a revoked
-key are noticed so much later."""
+"""How long a result that was allowed and there is not looked up again: one that another process
+deleted, and a revoked key, are noticed so much later."""
 
 
 @dataclass(frozen=True)
@@ -115,10 +115,19 @@ class Viewing:
         with self._readers.borrow(_key(seen.stored), seen.stored.path) as slide:
             return slide_picture(slide, longest_px)
 
-    def forget(self) -> None:
-        """Something was deleted: look everything up again."""
+    def forget_result(self) -> None:
+        """One was deleted: all are looked up again."""
         self.results.clear()
+
+    def forget_slide(self, tenant: str, slide_id: str) -> None:
+        """It was deleted: the process that has it open ends, when it is done."""
         self.slides.clear()
+        self._readers.drop(ReaderKey(tenant, slide_id))
+
+    @property
+    def open_readers(self) -> int:
+        """Processes that have a slide open."""
+        return len(self._readers)
 
     def close(self) -> None:
         self._readers.close()

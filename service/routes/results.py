@@ -67,6 +67,7 @@ def get_result(found: Found, request: Request, service: Parts) -> Response:
 def delete_result(result_id: str, service: Parts, principal: Writer) -> None:
     """Its id answers 410 from now on."""
     service.shelf.delete(principal.tenant, result_id)
+    service.viewing.forget_result()
 
 
 @router.head("/heatmap.tif", include_in_schema=False)

@@ -80,3 +80,4 @@ def get_slide(slide_id: str, request: Request, service: Parts, principal: Reader
 def delete_slide(slide_id: str, service: Parts, principal: Writer) -> None:
     """Its results stay. 409 while a job needs it."""
     service.library.delete(principal.tenant, slide_id)
+    service.viewing.forget_slide(principal.tenant, slide_id)

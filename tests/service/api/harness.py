@@ -18,7 +18,7 @@ from fastapi import FastAPI, Request
 from models.registry import resolve_model
 from service.app import create_app, running
 from service.auth import Principal
-from service.deps import Service, opened_service
+from service.deps import Authenticate, Service, opened_service
 from service.gatekeeper import admit
 from service.jobs import Job, NewResult
 from service.library import Library
@@ -85,8 +85,15 @@ def make_app(max_json_bytes: int) -> FastAPI:
 class Api:
     """`api.get(...)` and so on answer an httpx.Response. `api.service` is what the routes use."""
 
-    def __init__(self, workshop: Workshop, data: Path, **options: Any) -> None:
-        self.workshop, self.data = workshop, data
+    def __init__(
+        self,
+        workshop: Workshop,
+        data: Path,
+        authenticate: Authenticate | None = tenant_by_header,
+        **options: Any,
+    ) -> None:
+        """authenticate None: as the settings want it, by keys."""
+        self.workshop, self.data, self._authenticate = workshop, data, authenticate
         data.mkdir(parents=True, exist_ok=True)
         (data / "wsi.sqlite3").write_bytes(empty_database())
         options.setdefault("disk_floor_bytes", 0)
@@ -99,7 +106,7 @@ class Api:
     def __enter__(self) -> Self:
         self._thread.start()
         service = self._stack.enter_context(
-            opened_service(self.settings, authenticate=tenant_by_header)
+            opened_service(self.settings, authenticate=self._authenticate)
         )
         service.library.close()
         # the same gate as in a process of its own, which would take half a second for each slide
