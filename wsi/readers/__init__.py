@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["READERS", "open_slide", "open_source"]
 
 READERS = {
+    "tiff": "wsi.readers.tiff:open_tiff",
     "openslide": "wsi.readers.openslide:open_openslide",
     "tiffslide": "wsi.readers.tiffslide:open_tiffslide",
     "image": "wsi.readers.image:open_image",

@@ -64,10 +64,22 @@ class Ifd:
     child_offsets: tuple[int, ...]  # SubIFDs
     restart_count: int  # NDPI: parts of the JPEG that decode alone; 1 elsewhere
     is_child: bool = False
+    place: int = 0  # of the directory itself in the file, bytes: no two have the same
+    order: str = "<"  # of the bytes of a number, as NumPy and struct write it
+    predictor: int = 1
+    fill_order: int = 1
+    jpeg_tables: bytes = b""  # what all JPEG tiles have in common, as a JPEG of its own
 
     @property
     def pixel_count(self) -> int:
         return self.size.width * self.size.height
+
+    @property
+    def block(self) -> Size:
+        """A tile, or a strip; the last strip may be lower."""
+        if self.tile is not None:
+            return self.tile
+        return Size(self.size.width, max(1, min(self.rows_per_strip, self.size.height)))
 
     @property
     def is_sparse(self) -> bool:
@@ -146,7 +158,7 @@ class _Walker:
         if len(seen) > MAX_IFDS:
             raise SlideTooLarge(f"{self._name}: more than {MAX_IFDS} pictures in one file")
         tags, next_offset = self._read_tags(offset)
-        return self._ifd_from_tags(tags, is_child), next_offset
+        return self._ifd_from_tags(tags, offset, is_child), next_offset
 
     def _read_tags(self, offset: int) -> tuple[dict[int, Tag], int]:
         (entries,) = self._unpack("Q" if self._big else "H", offset)
@@ -179,7 +191,7 @@ class _Walker:
             raise self._corrupt(f"tag {code} lies outside the file")
         return code, Tag(kind, count, offset, None)
 
-    def _ifd_from_tags(self, tags: dict[int, Tag], is_child: bool) -> Ifd:
+    def _ifd_from_tags(self, tags: dict[int, Tag], place: int, is_child: bool) -> Ifd:
         tiled = 322 in tags or 324 in tags
         return Ifd(
             size=Size(self._number(tags, 256, 0), self._number(tags, 257, 0)),
@@ -195,12 +207,17 @@ class _Walker:
             subsampling=self._numbers(tags, 530) or (2, 2),
             resolution=self._resolution(tags),
             description=self._text(tags, 270),
-            icc_profile=self._profile(tags),
+            icc_profile=self._blob(tags, 34675),
             offsets=self._block_table(tags, 324 if tiled else 273),
             counts=self._block_table(tags, 325 if tiled else 279),
             child_offsets=self._numbers(tags, 330),
             restart_count=tags[NDPI_RESTARTS].length if NDPI_RESTARTS in tags else 1,
             is_child=is_child,
+            place=place,
+            order=self._order,
+            predictor=self._number(tags, 317, 1),
+            fill_order=self._number(tags, 266, 1),
+            jpeg_tables=self._blob(tags, 347) or b"",
         )
 
     def _number(self, tags: dict[int, Tag], code: int, default: int) -> int:
@@ -240,8 +257,8 @@ class _Walker:
             )
         return self._value(tags[code]).split(b"\0")[0].decode("utf-8", "replace")
 
-    def _profile(self, tags: dict[int, Tag]) -> bytes | None:
-        tag = tags.get(34675)
+    def _blob(self, tags: dict[int, Tag], code: int) -> bytes | None:
+        tag = tags.get(code)
         if tag is None or not 0 < tag.length <= MAX_TEXT_BYTES:
             return None
         return self._value(tag) or None

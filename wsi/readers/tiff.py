@@ -1,0 +1,153 @@
+"""Tiled TIFFs, tile by tile: SVS, generic TIFF, OME-TIFF and Philips, past OpenSlide's pixels.
+
+What the slide is, its levels, resolution and properties, is what OpenSlide states, or tiffslide
+where OpenSlide does not know the file. What its pixels are is decoded here, from the tiles that the
+file's own directories list. Whatever does not fit is refused with the reason, and goes to those.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi.errors import CorruptSlide, UnsupportedSlide
+from wsi.geometry import Box, Mpp
+from wsi.readers.base import BaseSlide
+from wsi.readers.gate import Source
+from wsi.readers.tiffblocks import LocalFile, TiffBlocks
+from wsi.readers.tiffdecode import APERIO_YCBCR, has_full_colours, why_not
+from wsi.readers.tifftags import Ifd, TiffHeader
+from wsi.slide import Level, Slide, SlideInfo
+
+__all__ = ["TiledTiffSlide", "open_tiff", "why_not_tiled"]
+
+VENDORS = ("aperio", "generic-tiff", "philips-tiff", "philips_tiff")
+"""OpenSlide's and tiffslide's names of TIFFs whose levels are single pictures of the file. Leica's
+and Ventana's are put together of several, Trestle's tiles overlap, and NDPI has none."""
+
+CHUNKY = 1
+CODESTREAM_HEAD_BYTES = 256
+
+
+class TiledTiffSlide(BaseSlide):
+    """Each thread decodes what it reads; tiles on the border between two boxes are decoded once."""
+
+    def __init__(self, info: SlideInfo, ifds: tuple[Ifd, ...], blocks: TiffBlocks) -> None:
+        super().__init__(info)
+        self._ifds = ifds
+        self._blocks = blocks
+
+    def _read_inside(self, level: int, box: Box) -> NDArray[np.uint8]:
+        try:
+            return self._blocks.read(self._ifds[level], box)
+        except Exception as error:  # codecs raise what they like
+            raise CorruptSlide(
+                f"{self._info.path}: the pixels at level {level}, x {box.x}, y {box.y} cannot be "
+                f"decoded ({error}); copy the file again from its source"
+            ) from error
+
+    def _release(self) -> None:
+        self._blocks.close()
+
+
+def open_tiff(source: Source, mpp: Mpp | None = None) -> TiledTiffSlide:
+    """UnsupportedSlide, with the reason, where the file's tiles alone are not the slide."""
+    header, why = source.tiff, why_not_tiled(source)
+    if header is None or why is not None:
+        raise UnsupportedSlide(f"{source.path}: its tiles are not read one by one: {why}")
+    with _open_described(source, mpp) as described:
+        info = described.info
+    _check_vendor(info)
+    ifds = tuple(_find_ifd(header, info, level) for level in info.levels)
+    _check_levels(info, ifds)
+    file = LocalFile(source.entry)
+    try:
+        _check_colours(info, ifds, file)
+    except BaseException:
+        file.close()
+        raise
+    return TiledTiffSlide(replace(info, reader="tiff"), ifds, TiffBlocks(file, info.background))
+
+
+def why_not_tiled(source: Source) -> str | None:
+    """What in its header keeps a file from being read tile by tile; None where nothing does."""
+    if source.tiff is None:
+        return "it is no TIFF in a local file"
+    if source.tiff.is_ndpi:
+        return "NDPI has no tiles"
+    main = source.tiff.main
+    if main.tile is None:
+        return "it has no tiles"
+    return _why_not(main)
+
+
+def _why_not(ifd: Ifd) -> str | None:
+    if ifd.planar != CHUNKY:
+        return "its colours are stored plane by plane"
+    if ifd.samples not in (1, 3):
+        return f"it has {ifd.samples} samples a pixel"
+    return why_not(ifd)
+
+
+def _open_described(source: Source, mpp: Mpp | None) -> Slide:
+    """Opened for its info only. One whose levels are SubIFDs is tiffslide's: OpenSlide sees only
+    the largest of them."""
+    from wsi.readers.openslide import can_open, open_openslide
+
+    if can_open(source) and not has_child_levels(source.tiff):
+        return open_openslide(source, mpp)
+    from wsi.readers.tiffslide import open_tiffslide
+
+    return open_tiffslide(source, mpp)
+
+
+def has_child_levels(header: TiffHeader | None) -> bool:
+    return header is not None and any(ifd.is_child and ifd.tile for ifd in header.ifds)
+
+
+def _check_vendor(info: SlideInfo) -> None:
+    if info.vendor not in VENDORS:
+        raise _refused(info, f"what its tiles make together only the {info.vendor} reader knows")
+
+
+def _find_ifd(header: TiffHeader, info: SlideInfo, level: Level) -> Ifd:
+    """The one tiled picture of the level's size; Philips pads its coarser ones to whole tiles."""
+    tiled = [ifd for ifd in header.ifds if ifd.tile == level.tile]
+    found = [ifd for ifd in tiled if ifd.size == level.size]
+    if not found and info.vendor.startswith("philips"):
+        found = [ifd for ifd in tiled if _is_padded(ifd, level)]
+    if len(found) != 1:
+        size = f"{level.size.width} x {level.size.height} px"
+        raise _refused(info, f"{len(found)} of its pictures could be the level of {size}")
+    return found[0]
+
+
+def _is_padded(ifd: Ifd, level: Level) -> bool:
+    return all(
+        0 <= stored - shown < tile
+        for stored, shown, tile in zip(ifd.size, level.size, level.tile, strict=True)
+    )
+
+
+def _check_levels(info: SlideInfo, ifds: tuple[Ifd, ...]) -> None:
+    for ifd in ifds:
+        why = _why_not(ifd)
+        if why is not None:
+            raise _refused(info, why)
+    if info.vendor == "aperio" and any(ifd.is_sparse for ifd in ifds[1:]):
+        raise _refused(info, "tiles of a coarser level are missing, and made from a finer one")
+
+
+def _check_colours(info: SlideInfo, ifds: tuple[Ifd, ...], file: LocalFile) -> None:
+    """The first tile tells for all. OpenSlide alone spreads colours that are stored coarser."""
+    for ifd in ifds:
+        stored = np.flatnonzero(ifd.counts)
+        if ifd.compression != APERIO_YCBCR or not len(stored):
+            continue
+        head = file.read_at(int(ifd.offsets[stored[0]]), CODESTREAM_HEAD_BYTES)
+        if not has_full_colours(head, ifd.samples):
+            raise _refused(info, "its JPEG 2000 has fewer pixels of colour than of brightness")
+
+
+def _refused(info: SlideInfo, why: str) -> UnsupportedSlide:
+    return UnsupportedSlide(f"{info.path}: its tiles are not read one by one: {why}")

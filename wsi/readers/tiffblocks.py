@@ -1,0 +1,169 @@
+"""Boxes of a TIFF's pictures out of its tiles or strips: few reads of the file, one decode a tile.
+
+Tiles that a box holds whole are decoded into it. Those that it cuts are kept for a while, because
+the box next to it, which another thread may read at this moment, needs the rest of them.
+"""
+
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsi.geometry import Box
+from wsi.readers.decoded import DecodedTiles
+from wsi.readers.limits import MAX_BLOCK_BYTES
+from wsi.readers.samples import rgb_from_samples
+from wsi.readers.tiffdecode import decode_block
+from wsi.readers.tiffplan import Block, Span, blocks_under, plan_runs
+from wsi.readers.tifftags import Ifd
+from wsi.slide import RGB
+
+__all__ = ["LocalFile", "SharedStream", "TiffBlocks"]
+
+KEPT_BYTES = 32 << 20  # a row of 160 tiles of 256 px: 40,000 px of a slide's width
+MOST_STORED_BYTES = 2 * MAX_BLOCK_BYTES  # of one tile: what does not shrink hardly grows
+PLANAR, MIN_IS_WHITE = 2, 0
+
+
+class LocalFile:
+    """Reads at a place without a file position, so threads need not take turns."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def read_at(self, offset: int, size_bytes: int) -> bytes:
+        return os.pread(self._descriptor, size_bytes, offset)
+
+    def close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+class SharedStream:
+    """The same of a stream, which has one position: threads take turns. Does not own it."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self._lock = stream, threading.Lock()
+
+    def read_at(self, offset: int, size_bytes: int) -> bytes:
+        with self._lock:
+            self._stream.seek(offset)
+            return self._stream.read(size_bytes)
+
+    def close(self) -> None: ...
+
+
+class TiffBlocks:
+    """Reading is safe from several threads. The file is closed with this.
+
+    Each thread decodes what it asks for: whoever wants more than one core reads from several.
+    """
+
+    def __init__(self, file: LocalFile | SharedStream, background: RGB) -> None:
+        self._file = file
+        self._background = background
+        self._decoded = DecodedTiles(KEPT_BYTES)
+        self._scratch = threading.local()
+
+    def read(self, ifd: Ifd, box: Box) -> NDArray[np.uint8]:
+        """RGB of a box of at least one pixel inside the picture, in an array of its own.
+
+        Tiles that are not stored were not scanned: background. Raises OSError, ValueError, or what
+        a codec raises.
+        """
+        out = np.empty((box.height, box.width, 3), np.uint8)
+        wanted: list[Block] = []
+        for block in blocks_under(ifd, box):
+            if not all(span.offset and span.size_bytes for span in _spans(ifd, block)):
+                _part(out, box, block.box.intersection(box))[...] = self._background
+                continue
+            tile = self._decoded.find((ifd.place, block.number))
+            if tile is None:
+                wanted.append(block)
+            else:
+                self._place(ifd, block, tile, out, box)
+        planes = _planes(ifd)
+        stored = self._fetch([span for block in wanted for span in _spans(ifd, block)])
+        for i, block in enumerate(wanted):
+            tile = self._decode_for(ifd, block, stored[i * planes : (i + 1) * planes], box)
+            self._place(ifd, block, tile, out, box)
+        return out
+
+    def close(self) -> None:
+        self._decoded.clear()
+        self._file.close()
+
+    def _fetch(self, spans: Sequence[Span]) -> list[memoryview]:
+        stored = [memoryview(b"")] * len(spans)
+        for run in plan_runs(spans):
+            data = memoryview(self._file.read_at(run.offset, run.size_bytes))
+            if len(data) < run.size_bytes:
+                raise ValueError(f"the file ends before byte {run.offset + run.size_bytes}")
+            for part in run.parts:
+                start = spans[part].offset - run.offset
+                stored[part] = data[start : start + spans[part].size_bytes]
+        return stored
+
+    def _decode_for(
+        self, ifd: Ifd, block: Block, stored: Sequence[memoryview], box: Box
+    ) -> NDArray[Any]:
+        """Samples of the block: valid until this thread decodes the next."""
+        shown = block.box.intersection(Box(0, 0, *ifd.size))
+        if shown.intersection(box) == shown:
+            return _decode(ifd, block, stored, self._scratch_of(ifd, block))
+        key = (ifd.place, block.number)
+        return self._decoded.get(key, lambda: _decode(ifd, block, stored, None))
+
+    def _scratch_of(self, ifd: Ifd, block: Block) -> NDArray[np.uint8]:
+        """New memory for each tile would cost more than to copy it out of this."""
+        shape = (block.box.height, block.box.width, ifd.samples)
+        scratch: NDArray[np.uint8] | None = getattr(self._scratch, "pixels", None)
+        if scratch is None or scratch.shape != shape:
+            scratch = self._scratch.pixels = np.empty(shape, np.uint8)
+        return scratch
+
+    def _place(
+        self, ifd: Ifd, block: Block, tile: NDArray[Any], out: NDArray[np.uint8], box: Box
+    ) -> None:
+        inside = block.box.intersection(box)
+        samples = _part(tile, block.box, inside)
+        inverted = ifd.photometric == MIN_IS_WHITE
+        if samples.dtype != np.uint8 or samples.shape[2] != 3 or inverted:
+            samples = rgb_from_samples(samples, self._background, inverted=inverted)
+        _part(out, box, inside)[...] = samples
+
+
+def _planes(ifd: Ifd) -> int:
+    return ifd.samples if ifd.planar == PLANAR else 1
+
+
+def _spans(ifd: Ifd, block: Block) -> list[Span]:
+    """Of each plane; the first of the planes lists all its blocks, then the next."""
+    planes = _planes(ifd)
+    step = len(ifd.offsets) // planes
+    places = range(block.number, block.number + planes * step, max(step, 1))
+    spans = [Span(int(ifd.offsets[i]), int(ifd.counts[i])) for i in places]
+    if max(span.size_bytes for span in spans) > MOST_STORED_BYTES:
+        raise ValueError(f"a tile of {spans[0].size_bytes >> 20} MiB")
+    return spans
+
+
+def _decode(
+    ifd: Ifd, block: Block, stored: Sequence[memoryview], scratch: NDArray[np.uint8] | None
+) -> NDArray[Any]:
+    """uint8 or uint16 (height, width, samples) of all planes together."""
+    rows = block.box.height
+    if len(stored) == 1:
+        return decode_block(ifd, stored[0], rows, scratch)
+    return np.concatenate([decode_block(ifd, plane, rows) for plane in stored], axis=-1)
+
+
+def _part(pixels: NDArray[Any], frame: Box, part: Box) -> NDArray[Any]:
+    """The view of `part` in pixels that lie at `frame`."""
+    top, left = part.y - frame.y, part.x - frame.x
+    return pixels[top : top + part.height, left : left + part.width]

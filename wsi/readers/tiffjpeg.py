@@ -1,0 +1,100 @@
+"""The JPEG of one TIFF tile, made whole: with the tables that all tiles share, and without hints.
+
+A TIFF says by its photometric tag which colours its JPEG tiles have. A decoder does not see that
+tag: it guesses from markers that the tile has or has not, and raw RGB tiles of Aperio files have
+none. So all such markers are taken out and the right one is put in.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+from wsi.geometry import Size
+
+__all__ = ["JpegFrame", "whole_jpeg"]
+
+SOI, EOI = b"\xff\xd8", b"\xff\xd9"
+RGB_MARK = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"  # Adobe's APP14: no transform
+YCBCR_MARK = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x01"
+SOS = 0xDA
+HINTS = (0xE0, 0xEE)  # APP0 of JFIF, APP14 of Adobe
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+BARE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a length
+MAX_SEGMENTS = 256
+YCBCR = 6
+
+
+class JpegFrame(NamedTuple):
+    size: Size
+    bits: int
+    components: int
+
+
+def whole_jpeg(
+    data: bytes | memoryview, tables: bytes, photometric: int
+) -> tuple[bytes, JpegFrame]:
+    """A JPEG that can be decoded alone, and what its frame header says. ValueError where it is
+    none."""
+    head, frame, scan = _read_head(data)
+    prefix = _shared_head(tables, photometric)
+    return b"".join((prefix, *head, data[scan:])), frame
+
+
+@lru_cache(maxsize=64)
+def _shared_head(tables: bytes, photometric: int) -> bytes:
+    mark = YCBCR_MARK if photometric == YCBCR else RGB_MARK
+    kept = [bytes(tables[at:end]) for code, at, end in _segments(tables) if code not in HINTS]
+    return b"".join((SOI, mark, *kept))
+
+
+def _read_head(
+    data: bytes | memoryview,
+) -> tuple[list[bytes | memoryview], JpegFrame, int]:
+    """Segments before the scan without hints, the frame, and where the scan begins."""
+    kept: list[bytes | memoryview] = []
+    frame = None
+    for code, at, end in _segments(data):
+        if code == SOS:
+            if frame is None:
+                raise ValueError("a JPEG scan without a frame header")
+            return kept, frame, at
+        if code in FRAMES and frame is None:
+            frame = _read_frame(data[at + 4 : end])
+        if code not in HINTS:
+            kept.append(data[at:end])
+    raise ValueError("a JPEG without a scan")
+
+
+def _read_frame(body: bytes | memoryview) -> JpegFrame:
+    if len(body) < 6:
+        raise ValueError("a JPEG frame header that is cut short")
+    height, width = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
+    return JpegFrame(Size(width, height), body[0], body[5])
+
+
+def _segments(data: bytes | memoryview) -> Iterator[tuple[int, int, int]]:
+    """Code, start and end of each segment, up to the scan or the end of the picture."""
+    if not data:
+        return
+    if bytes(data[:2]) != SOI:
+        raise ValueError("no JPEG")
+    at = 2
+    for _ in range(MAX_SEGMENTS):
+        while at + 1 < len(data) and data[at] == 0xFF and data[at + 1] == 0xFF:
+            at += 1  # a marker may be padded
+        if at + 4 > len(data) or data[at] != 0xFF:
+            if bytes(data[at : at + 2]) == EOI:
+                return
+            raise ValueError("a JPEG whose markers end early")
+        code = data[at + 1]
+        if code in BARE or code == EOI[1]:
+            if code == EOI[1]:
+                return
+            at += 2
+            continue
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if end > len(data):
+            raise ValueError("a JPEG segment that is cut short")
+        yield code, at, end
+        at = end
+    raise ValueError(f"more than {MAX_SEGMENTS} segments in one JPEG")
