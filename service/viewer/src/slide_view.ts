@@ -241,7 +241,7 @@ function viewerOptions(element: HTMLElement): OpenSeadragon.Options {
   const gestures = { clickToZoom: false, dblClickToZoom: true };
   return {
     element,
-    drawer: ["webgl", "canvas"],
+    drawer: "canvas", // OpenSeadragon 6 draws tiles that are partly transparent too bright by WebGL
     showNavigationControl: false,
     showNavigator: false,
     loadTilesWithAjax: true, // an <img> can send no key

@@ -10,6 +10,9 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from tests.service.viewer.browsing import NO_GPU, SOFTWARE_GPU, SQUARES, Opened, OpenViewer
+from tests.service.viewer.fake_api import FakeApi
+from tests.service.viewer.painting import paint_squares
+from wsi.render import colormap
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
@@ -23,7 +26,7 @@ WINDOW = {"width": 700, "height": 560}
 
 
 @pytest.mark.parametrize("device_pixels", [1, 2])
-@pytest.mark.parametrize("args", [NO_GPU, SOFTWARE_GPU], ids=["canvas", "webgl"])
+@pytest.mark.parametrize("args", [NO_GPU, SOFTWARE_GPU], ids=["no gpu", "gpu"])
 def test_painted_squares_and_their_heatmap_coincide(
     open_viewer: OpenViewer, device_pixels: int, args: tuple[str, ...]
 ):
@@ -43,6 +46,22 @@ def test_painted_squares_and_their_heatmap_coincide(
         for name, edge in slide.items():
             assert abs(edge - overlay[name]) <= 1, (zoom, name)
             assert abs(edge - frame.position(*name)) <= device_pixels, (zoom, name)
+
+
+@pytest.mark.parametrize("args", [NO_GPU, SOFTWARE_GPU], ids=["no gpu", "gpu"])
+def test_low_probabilities_are_thin_and_of_their_colour(
+    open_viewer: OpenViewer, args: tuple[str, ...]
+):
+    """White with a probability of 0: the first colour of the map at an opacity of 0.15."""
+    blank = paint_squares([])
+    blank.probability[:] = 0
+    viewer = open_viewer(args=args, api=FakeApi(blank), device_scale_factor=1, viewport=WINDOW)
+    x0, y0, zoom = VIEWS[1]
+    viewer.goto(f"?result=res_000001&x={x0}&y={y0}&zoom={zoom}&opacity=1&cmap=coolwarm")
+    viewer.wait_until_drawn()
+    pixels = np.asarray(Image.open(io.BytesIO(viewer.page.locator("#slide").screenshot())))
+    expected = 255 + 0.15 * (np.array(colormap("coolwarm")[0], float) - 255)
+    assert np.abs(np.median(pixels[..., :3], axis=(0, 1)) - expected).max() <= 2
 
 
 @dataclass(frozen=True)
