@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +36,21 @@ def is_alive(pid: int) -> bool:
 def children_of(pid: int) -> list[int]:
     found = []
     for task in Path(f"/proc/{pid}/task").iterdir():
-        found += [int(child) for child in (task / "children").read_text().split()]
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended since
+            found += [int(child) for child in (task / "children").read_text().split()]
     return found
 
 
 class Served:
-    """`wsi serve` on a port of its own, with a model that needs no torch."""
+    """`wsi serve` on a port of its own, with a model that needs no torch.
 
-    def __init__(self, folder: Path) -> None:
+    settings: CORS_ORIGINS="http://a.test" and so on, without WSI_.
+    """
+
+    def __init__(self, folder: Path, **settings: str) -> None:
         quick = {"LEASE_S": "2", "HEARTBEAT_S": "0.2", "POLL_S": "0.05", "SHUTDOWN_S": "10"}
         model = write_model(folder / "model", 16, 0.5)
-        quick |= {"MODEL": model, "SANDBOX": "off", "DATA": str(folder / "data")}
+        quick |= {"MODEL": model, "SANDBOX": "off", "DATA": str(folder / "data"), **settings}
         self.process = subprocess.Popen(
             [*COMMAND, "serve", "--port", "0"],
             cwd=ROOT,
