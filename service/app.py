@@ -17,6 +17,8 @@ from service.neighbours import Neighbours
 from service.openapi import describe
 from service.refusals import add_handlers
 from service.settings import Settings
+from service.viewing import Viewing
+from service.warm_tiles import WarmTiles
 from wsi import __version__
 
 __all__ = ["ROUTERS", "App", "create_app", "running"]
@@ -54,7 +56,8 @@ class App(FastAPI):
     trusting: Settings | None = None  # of a service that asks nobody for a key
 
     def build_middleware_stack(self) -> ASGIApp:
-        inner: ASGIApp = Metered(super().build_middleware_stack(), self.state.metrics)
+        warm = WarmTiles(super().build_middleware_stack(), self._viewing)
+        inner: ASGIApp = Metered(warm, self.state.metrics)
         if self.trusting is not None:
             inner = Neighbours.from_settings(inner, self.trusting)
         if not self.cors_origins:
@@ -66,6 +69,10 @@ class App(FastAPI):
             allow_headers=["*"],
             expose_headers=EXPOSED,
         )
+
+    def _viewing(self) -> Viewing | None:
+        service: Service | None = getattr(self.state, "service", None)
+        return None if service is None else service.viewing
 
 
 def create_app(

@@ -4,7 +4,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from service.artefacts import ZARR
@@ -166,6 +166,7 @@ def _key(slide: StoredSlide) -> ReaderKey:
     return ReaderKey(slide.tenant, slide.id)
 
 
+@lru_cache(maxsize=1 << 14)
 def _etag(*what: object) -> str:
     digest = hashlib.sha256(repr((__version__, *what)).encode()).hexdigest()
     return f'"{digest[:32]}"'
