@@ -8,10 +8,10 @@ SLIDE ?=
 DEMO_OUT ?= demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check check-full format lint types layers tidy bench viewer docker-rehearsal clean
+.PHONY: help install demo test check check-full reliability reliability-quick format lint types layers tidy bench viewer docker-rehearsal clean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
 
 install: $(INSTALLED)  ## .venv with everything that users and developers need
 
@@ -30,8 +30,14 @@ test: $(INSTALLED)  ## the whole test suite
 
 check: format lint types layers test  ## format, lint, types, layers, tests: what CI runs
 
-check-full: check  ## check, and what is slower
-	$(BIN)/python -m pytest -q -m slow
+check-full: check reliability-quick  ## check, and what is slower
+	$(BIN)/python -m pytest -q -m "slow and not reliability" --durations=15
+
+reliability-quick: $(INSTALLED)  ## kills, full disks, hostile files, load: minutes; a report at its end
+	$(BIN)/python -m pytest -q -m reliability tests/reliability --durations=15
+
+reliability: $(INSTALLED)  ## the same with the full numbers: hours
+	WSI_RELIABILITY=full $(BIN)/python -m pytest -q -m reliability tests/reliability --timeout=0
 
 format: $(INSTALLED)
 	$(BIN)/ruff format --check --quiet . || { echo "run 'make tidy'"; exit 1; }

@@ -25,6 +25,7 @@ def configure_logs(level: str = "INFO", format: str = "json", stream: TextIO | N
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
         _add_request,
+        _leave_out_colours,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
@@ -53,6 +54,12 @@ def _tracebacks() -> Any:
     """Without the values of variables: they would hold keys, names and pixels."""
     transform = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
     return structlog.processors.ExceptionRenderer(transform)
+
+
+def _leave_out_colours(_logger: Any, _method: str, event: Any) -> Any:
+    """uvicorn says each line twice, the second time for a terminal."""
+    event.pop("color_message", None)
+    return event
 
 
 def _add_request(_logger: Any, _method: str, event: Any) -> Any:

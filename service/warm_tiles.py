@@ -30,7 +30,7 @@ TILE = re.compile(
 )
 PLAIN_PAIR = re.compile(rb"([a-z]{1,9})=([A-Za-z0-9._-]{1,400})")
 UNIT = re.compile(r"(?:0|1|0?\.\d{1,9}|1\.0{1,9})", re.ASCII)
-UNITS = ("vmin", "vmax", "threshold", "alpha")
+UNITS = ("vmin", "vmax", "threshold", "alpha", "fade")
 
 DEEP_ZOOM = SimpleNamespace(
     path="/v1/results/{result_id}/heatmap_files/{level:number}/{column:number}_{row:number}.png"

@@ -39,11 +39,17 @@ def serve(
 def worker(
     data: Data = None,
     once: Annotated[bool, typer.Option("--once", help="Stop when no job waits.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say whether a worker of this host lives.")
+    ] = False,
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Work jobs off the queue; as many of these as you like share one database."""
-    from service.worker.process import run_worker
+    from service.worker.process import require_living_worker, run_worker
 
+    if check:
+        say(f"{require_living_worker(_settings(data=data))} lives")
+        return
     run_worker(_settings(data=data), once=once, parent=parent)
 
 

@@ -50,3 +50,8 @@ def test_locals_of_a_traceback_are_left_out(lines: io.StringIO) -> None:
     except ValueError:
         logging.getLogger("x").exception("failed")
     assert "s3cret" not in lines.getvalue()
+
+
+def test_lines_of_the_server_are_said_once(lines: io.StringIO) -> None:
+    logging.getLogger("uvicorn.error").info("up", extra={"color_message": "\x1b[1mup"})
+    assert "color_message" not in lines.getvalue()

@@ -112,5 +112,6 @@ def test_query_is_read_as_the_application_reads_it() -> None:
     found = read_colouring(b"cmap=turbo&vmin=0.5&tk=a.b-c_d")
     assert found is not None
     coloured, token = found
-    assert (coloured.style.colormap, coloured.style.vmin, coloured.style.alpha) == ("turbo", 0.5, 1.0)
+    style = coloured.style
+    assert (style.colormap, style.vmin, style.alpha) == ("turbo", 0.5, 1.0)
     assert (coloured.name, token) == (None, "a.b-c_d")
