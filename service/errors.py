@@ -18,6 +18,7 @@ __all__ = [
     "QuotaExceeded",
     "ResultExpired",
     "ServiceError",
+    "SlideChanged",
     "Stopped",
     "TooLarge",
     "TooManyRequests",
@@ -100,6 +101,10 @@ class ArchiveUnsafe(ServiceError):
 
 class ChecksumMismatch(ServiceError):
     """The bytes that came are not those that the client's digest names."""
+
+
+class SlideChanged(ServiceError):
+    """A slide that stays in its place is not the one that was added."""
 
 
 class DecoderCrashed(ServiceError):

@@ -205,6 +205,12 @@ class Library:
         """What open_slide() takes. Raises NotFound."""
         return self.get(tenant, slide_id).path
 
+    def pinned_sha256(self, tenant: str, slide_id: str) -> str | None:
+        """What the files of a slide that stays in its place must have; None of our own copy, which
+        nobody changes. Raises NotFound."""
+        slide = self.get(tenant, slide_id)
+        return slide.sha256 if slide.kind == "path" else None
+
     def page(self, tenant: str, *, limit: int, before: str | None = None) -> Sequence[StoredSlide]:
         """The newest first, at most `limit`, those with an id smaller than `before`."""
         query = select(slides).where(slides.c.tenant == tenant).order_by(slides.c.id.desc())

@@ -81,6 +81,7 @@ PROBLEMS: dict[str, ProblemType] = {
     "quota-exceeded": ProblemType(507, "Your share of the disk is used up"),
     "no-space": ProblemType(507, "The disk is full", 300),
     # the slide
+    "slide-changed": ProblemType(409, "The slide's file is not the one that was added"),
     "unsupported-format": ProblemType(422, "The file is no slide that can be read here"),
     "corrupt-slide": ProblemType(422, "The slide is damaged"),
     "no-mpp": ProblemType(422, "The slide does not state its resolution"),
@@ -132,6 +133,7 @@ SLUGS: dict[type[BaseException], str] = {
     errors.UploadStalled: "upload-stalled",
     errors.ArchiveUnsafe: "archive-unsafe",
     errors.ChecksumMismatch: "checksum-mismatch",
+    errors.SlideChanged: "slide-changed",
     errors.DecoderCrashed: "decoder-crashed",
     errors.DecoderTimeout: "decoder-timeout",
     errors.JobTimeout: "job-timeout",

@@ -68,11 +68,11 @@ class Attempt:
     _told_at: float = field(default_factory=time.monotonic, init=False)
     _deadline: float = field(init=False)
 
-    def run(self, slide: Path, folder: Path) -> Ended:
-        """Until the runner has ended with it, by itself or by force."""
+    def run(self, slide: Path, folder: Path, sha256: str | None = None) -> Ended:
+        """Until the runner has ended with it, by itself or by force. sha256: see Slides."""
         self._deadline = time.monotonic() + self.settings.job_timeout_s
         try:
-            self.runner.run(self.job.id, self.job.request, slide, folder)
+            self.runner.run(self.job.id, self.job.request, slide, folder, sha256)
             return self._follow()
         except RunnerDied as died:
             if self._why is not None:

@@ -24,6 +24,7 @@ from service.worker.failure import failure_of
 from service.worker.faults import Fault, no_fault
 from service.worker.lifeline import end_with_parent
 from service.worker.naming import neutral_name, telling_names
+from service.worker.pinned import require_unchanged
 from service.worker.scrubbing import scrub_logs
 
 if TYPE_CHECKING:
@@ -162,6 +163,8 @@ class Runner:
         for formatter in self._formatters:
             formatter.hide(telling_names(slide))
         try:
+            if order.get("sha256"):
+                require_unchanged(slide, order["sha256"])
             self._make(job, order["request"], slide, folder)
         except Stopped:
             self.say("stopped", job)

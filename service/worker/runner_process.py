@@ -72,10 +72,17 @@ class RunnerProcess:
         self.facts = {name: message.get(name) for name in ("device", "sandbox", "version")}
         return True
 
-    def run(self, job: str, request: Mapping[str, Any], slide: Path, folder: Path) -> None:
+    def run(
+        self,
+        job: str,
+        request: Mapping[str, Any],
+        slide: Path,
+        folder: Path,
+        sha256: str | None = None,
+    ) -> None:
         """Raises RunnerDied."""
         order = {"job": job, "request": dict(request), "slide": str(slide), "folder": str(folder)}
-        self._send({"do": "run", **order})
+        self._send({"do": "run", **order, "sha256": sha256})
 
     def ask_to_stop(self, job: str) -> None:
         """Raises RunnerDied."""

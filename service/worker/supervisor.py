@@ -39,6 +39,10 @@ class Slides(Protocol):
         """What open_slide() takes. Raises NotFound."""
         ...
 
+    def pinned_sha256(self, tenant: str, slide_id: str) -> str | None:
+        """What a slide's files must have, where somebody else may change them. Raises NotFound."""
+        ...
+
     def set_facts(self, tenant: str, slide_id: str, facts: Mapping[str, Any]) -> None: ...
 
 
@@ -125,14 +129,15 @@ class Supervisor:
         folder.parent.mkdir(parents=True, exist_ok=True)
         try:
             slide = self._slides.path_of(job.tenant, job.slide_id)
+            sha256 = self._slides.pinned_sha256(job.tenant, job.slide_id)
         except ServiceError as error:
             ended = Ended(Outcome.FAILED, failure=failure_of(error, folder, folder))
         else:
-            ended = self._attempt(job, slide, folder)
+            ended = self._attempt(job, slide, folder, sha256)
         self._log(job, "attempt ended: %s", ended)
         self._settle(job, folder, ended)
 
-    def _attempt(self, job: Job, slide: Path, folder: Path) -> Ended:
+    def _attempt(self, job: Job, slide: Path, folder: Path, sha256: str | None) -> Ended:
         attempt = Attempt(
             job,
             self._runner,
@@ -142,7 +147,7 @@ class Supervisor:
             is_stopping=lambda: self._stopping,
             wake_fd=self._wake_fd,
         )
-        return attempt.run(slide, folder)
+        return attempt.run(slide, folder, sha256)
 
     def _heartbeat(self, job: Job, stage: str | None, done: int, total: int) -> Verdict:
         self._beat_if_due()

@@ -6,7 +6,6 @@ import pytest
 
 from tests.reliability.report import LINES
 
-
 HERE = Path(__file__).parent
 
 

@@ -351,6 +351,16 @@ class TestPaths:
         assert (root / "case" / "a.tif").exists()
         assert files_of(data) == []
 
+    def test_only_what_others_may_change_is_pinned(self, shared: Library):
+        content = tiff_bytes()
+        there = shared.add_path(TENANT, "case/a.tif").slide
+        ours = shared.store("another", [content]).slide
+        sha256 = hashlib.sha256(content).hexdigest()
+        assert shared.pinned_sha256(TENANT, there.id) == sha256
+        assert shared.pinned_sha256("another", ours.id) is None
+        with pytest.raises(NotFound):
+            shared.pinned_sha256("another", there.id)
+
     @pytest.mark.parametrize("path", ["../a.tif", "case/../../a.tif", "", "a\0b"])
     def test_a_path_with_dots_is_refused(self, shared: Library, path: str):
         with pytest.raises(InvalidRequest, match=r"a path with \.\. or without a name"):

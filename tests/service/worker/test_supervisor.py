@@ -275,3 +275,22 @@ def test_verdicts_of_a_stale_owner_are_lost(workshop: Workshop):
     job = workshop.queue.claim("one")
     assert job is not None
     assert workshop.queue.heartbeat(replace(job, fence=job.fence - 1), None, 0, 0) is Verdict.LOST
+
+
+@pytest.mark.parametrize("change", ["other bytes", "gone"])
+def test_slide_that_was_changed_in_its_place_is_refused(workshop: Workshop, change: str) -> None:
+    """By a path, others may write to it; its row says what it was."""
+    slide_id = workshop.add_slide()
+    path = workshop.settings.data / "slides" / slide_id / "slide.tiff"
+    content = path.read_bytes()
+    path.with_name("sha256").write_text(hashlib.sha256(content).hexdigest())
+    unchanged = workshop.submit(slide_id)
+    assert ended(workshop, unchanged).state is JobState.SUCCEEDED
+    path.unlink()
+    if change == "other bytes":
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    job = ended(workshop, workshop.submit(slide_id, min_tissue=0.25))
+    assert (job.state, slug(job), job.attempt) == (JobState.FAILED, "slide-changed", 1)
+    assert job.error is not None
+    assert str(path.parent) not in str(job.error)
+    assert not workshop.partial(job).exists()

@@ -39,6 +39,11 @@ class SlidesInFolders:
     def path_of(self, tenant: str, slide_id: str) -> Path:
         return self._data / "slides" / slide_id / "slide.tiff"
 
+    def pinned_sha256(self, tenant: str, slide_id: str) -> str | None:
+        """As of a slide that stays in its place, where a test has written it down."""
+        note = self._data / "slides" / slide_id / "sha256"
+        return note.read_text() if note.is_file() else None
+
     def set_facts(self, tenant: str, slide_id: str, facts: Mapping[str, Any]) -> None:
         (self._data / "slides" / slide_id / "facts.json").write_text(json.dumps(facts))
 
