@@ -51,7 +51,11 @@ def make_opener(
         apply_icc: bool = False,
     ) -> Slide:
         slide = _opener(settings)(path, mpp, reader, apply_icc=apply_icc)
-        on_open(slide.info)
+        try:
+            on_open(slide.info)
+        except BaseException:
+            slide.close()
+            raise
         return NamelessSlide(slide, neutral_name(path))
 
     return open_nameless

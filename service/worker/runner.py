@@ -12,12 +12,14 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from service.errors import Stopped
 from service.logs import configure_logs
+from service.reservation import Reservations
 from service.settings import Settings
 from service.worker.channel import Channel, ChannelClosed
 from service.worker.failure import failure_of
@@ -113,6 +115,7 @@ class Runner:
         self._orders: SimpleQueue[Mapping[str, Any]] = SimpleQueue()
         self._stopped: str | None = None  # the job that is to stop
         self._model = ResidentModel(settings)
+        self._room = Reservations(settings.data, settings.disk_floor_bytes)
         self._formatters = scrub_logs()
 
     def work(self) -> None:
@@ -180,6 +183,7 @@ class Runner:
         from service.pipeline import make_heatmap
         from service.submission import heatmap_request
         from service.worker.opener import make_opener
+        from service.worker.room import result_bytes
 
         settings, model = self._settings, str(fields["model"])
         card = self._model.resolve(model)
@@ -189,15 +193,21 @@ class Runner:
             device=settings.device,
             batch_size=settings.batch_size,
         )
-        result = make_heatmap(
-            request,
-            folder,
-            card,
-            lambda: self._model.get(model),
-            overwrite=True,  # what is there under this job's name, nobody has been given
-            progress=JobProgress(self, job, self._fault),
-            opener=make_opener(slide, settings, lambda info: self._say_opened(job, info)),
-        )
+        with ExitStack() as held:
+
+            def take(info: "SlideInfo") -> None:
+                self._say_opened(job, info)
+                held.enter_context(self._room.reserve(result_bytes(info, request, card)))
+
+            result = make_heatmap(
+                request,
+                folder,
+                card,
+                lambda: self._model.get(model),
+                overwrite=True,  # what is there under this job's name, nobody has been given
+                progress=JobProgress(self, job, self._fault),
+                opener=make_opener(slide, settings, take),
+            )
         self._fault("after-rename")
         self.say("done", job, kept=result.kept)
 

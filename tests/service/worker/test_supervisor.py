@@ -294,3 +294,13 @@ def test_slide_that_was_changed_in_its_place_is_refused(workshop: Workshop, chan
     assert job.error is not None
     assert str(path.parent) not in str(job.error)
     assert not workshop.partial(job).exists()
+
+
+def test_job_that_the_disk_has_no_room_for_writes_nothing(workshop: Workshop) -> None:
+    """The operator keeps more free than there is."""
+    full = workshop.settings.model_copy(update={"disk_floor_bytes": 1 << 60})
+    job = ended(workshop, workshop.submit(), settings=full)
+    assert (job.state, slug(job)) == (JobState.FAILED, "no-space")
+    assert not workshop.folder(job).exists()
+    assert not workshop.partial(job).exists()
+    assert not [*(workshop.settings.data / "reservations").glob("*.hold")]
