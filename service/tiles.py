@@ -2,7 +2,9 @@
 
 import threading
 from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from service.bytecache import ByteCache
 from wsi.deepzoom import Address
@@ -12,11 +14,24 @@ from wsi.render import Style, encode, render
 from wsi.slide import Slide
 from wsi.view import HeatmapView
 
-__all__ = ["HeatmapTiles", "slide_picture", "slide_tile"]
+__all__ = ["COLORMAP", "Colouring", "HeatmapTiles", "slide_picture", "slide_tile"]
+
+COLORMAP = Literal[
+    "viridis", "inferno", "magma", "plasma", "cividis", "turbo", "gray", "coolwarm"
+]  # fmt: skip
+"""The keys of wsi.render.COLORMAPS."""
 
 OPEN_VIEWS = 64
 
 JPEG_QUALITY = 85
+
+
+@dataclass(frozen=True)
+class Colouring:
+    """How values of a class become colours."""
+
+    style: Style
+    name: str | None  # of the class; None: the positive one
 
 
 class HeatmapTiles:

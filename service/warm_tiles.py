@@ -15,7 +15,7 @@ from typing import get_args
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.answers import IMMUTABLE, etag_matches
-from service.routes.result_tiles import COLORMAP, Colouring
+from service.tiles import COLORMAP, Colouring
 from service.viewing import SeenResult, Viewing
 from wsi.deepzoom import Address
 from wsi.errors import InvalidOption

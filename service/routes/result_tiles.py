@@ -1,6 +1,5 @@
 """A heatmap as pictures and tiles, coloured as the client asks: PNG, Deep Zoom, XYZ, one point."""
 
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request
@@ -13,6 +12,7 @@ from service.errors import NotFound
 from service.openapi import failures
 from service.problems import Refusal
 from service.routes.pictures import kept_picture, seen_result, viewing_of
+from service.tiles import COLORMAP, Colouring
 from service.viewing import SeenResult, find_tile, find_xyz
 from wsi.deepzoom import TILE_PX, Address
 from wsi.errors import InvalidOption
@@ -25,11 +25,6 @@ router = APIRouter(prefix="/v1/results/{result_id}", tags=["viewing"])
 MOST_PX = 4096
 DEFAULT_PX = 1024
 
-COLORMAP = Literal[
-    "viridis", "inferno", "magma", "plasma", "cividis", "turbo", "gray", "coolwarm"
-]  # fmt: skip
-"""The keys of wsi.render.COLORMAPS."""
-
 Unit = Query(ge=0, le=1, allow_inf_nan=False)
 PNG: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/png": {}}, "description": "RGBA; transparent where no score is"}
@@ -38,14 +33,6 @@ PNG: dict[int | str, dict[str, Any]] = {
 DZI: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/xml": {}}, "description": "Deep Zoom descriptor"}
 }
-
-
-@dataclass(frozen=True)
-class Colouring:
-    """How values of a class become colours."""
-
-    style: Style
-    name: str | None  # of the class; None: the positive one
 
 
 async def colouring(
