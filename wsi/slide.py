@@ -44,6 +44,7 @@ class SlideInfo:
     warnings: tuple[str, ...] = ()
     properties: Mapping[str, str] = field(default_factory=dict)  # an allow-list: no patient data
     files: tuple[Path, ...] = ()  # every local file the slide consists of; empty for a remote one
+    why: str = ""  # this reader and not the one before it in READERS; empty where it was asked for
 
     @property
     def name(self) -> str:

@@ -54,6 +54,7 @@ def info_from_slide(info: "SlideInfo") -> dict[str, Any]:
     return {
         "path": info.path,
         "reader": info.reader,
+        "why": info.why or "asked for",
         "vendor": info.vendor,
         "width": info.size.width,
         "height": info.size.height,

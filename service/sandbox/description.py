@@ -23,7 +23,7 @@ MAX_FILES = 20_001  # the gate's limit, and the entry
 PROPERTY = re.compile(r"openslide\.[a-z0-9.-]{1,64}")
 FIELDS = (
     "reader", "vendor", "size", "levels", "mpp", "mpp_source", "objective_power", "bounds",
-    "background", "warnings", "properties", "files",
+    "background", "warnings", "properties", "files", "why",
 )  # fmt: skip
 
 
@@ -42,6 +42,7 @@ def describe_slide(info: SlideInfo) -> dict[str, Any]:
         "warnings": [clean_text(warning) for warning in info.warnings],
         "properties": {name: clean_text(text) for name, text in info.properties.items()},
         "files": [str(path) for path in info.files],
+        "why": clean_text(info.why),
     }
 
 
@@ -74,6 +75,7 @@ def parse_slide(value: object, path: str, icc_profile: bytes | None) -> SlideInf
         warnings=tuple(_text(item) for item in _items(value["warnings"], MAX_TEXTS)),
         properties=_properties(value["properties"]),
         files=tuple(_file(item, Path(path)) for item in files),
+        why=_text(value["why"]),
     )
 
 

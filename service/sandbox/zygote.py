@@ -24,6 +24,7 @@ __all__ = ["main"]
 
 MODULES = (
     "wsi.readers.gate",
+    "wsi.readers.tiff",
     "wsi.readers.openslide",
     "wsi.readers.tiffslide",
     "wsi.readers.image",
@@ -34,9 +35,13 @@ MODULES = (
     "PIL.JpegImagePlugin",
     "PIL.PngImagePlugin",
     "pydicom",
+    "simplejpeg",
     "cv2",
 )
-CODECS = ("jpeg8", "jpeg2k", "zlib", "deflate", "lzw", "zstd", "webp", "packbits", "lzma", "png")
+CODECS = (
+    "jpeg8", "jpeg2k", "jpegxl", "jpegxr", "zlib", "deflate", "delta", "lzw", "zstd", "webp",
+    "packbits", "lzma", "png",
+)  # fmt: skip
 """Of imagecodecs, which loads each when it is first used."""
 
 LOOK_S = 1.0  # how often ended processes are cleared away that nobody asked about

@@ -1,7 +1,7 @@
 """Readers: each makes a Slide of one family of files. `open_slide` picks one.
 
-To add a reader, write an opener `(Source, Mpp | None) -> Slide`, name it in READERS, and prove it
-by inheriting `ReaderContract` of the tests.
+To add a reader, write an opener `(Source, Mpp | None) -> BaseSlide`, name it in READERS, and prove
+it by inheriting `ReaderContract` of the tests.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from wsi.geometry import Mpp
 from wsi.slide import Slide
 
 if TYPE_CHECKING:
+    from wsi.readers.base import BaseSlide
     from wsi.readers.gate import Source
 
 __all__ = ["READERS", "open_slide", "open_source"]
@@ -24,7 +25,7 @@ READERS = {
     "tiffslide": "wsi.readers.tiffslide:open_tiffslide",
     "image": "wsi.readers.image:open_image",
 }
-"""Name to "module:opener"; an opener is `(Source, Mpp | None) -> Slide`."""
+"""Name to "module:opener"; an opener is `(Source, Mpp | None) -> BaseSlide`."""
 
 
 def open_slide(
@@ -54,29 +55,55 @@ def open_source(
 ) -> Slide:
     """As open_slide, after the header gate: decoders see the file here for the first time."""
     _require_reader(reader)
-    opener = _load(pick_reader(source) if reader == "auto" else reader)
-    slide = opener(source, mpp)
+    slide = _open_best(source, mpp) if reader == "auto" else _load(reader)(source, mpp)
     return _in_srgb(slide) if apply_icc else slide
 
 
-def pick_reader(source: "Source") -> str:
-    """OpenSlide where it claims the file and shows all of it, else tiffslide, else image.
+def _open_best(source: "Source", mpp: Mpp | None) -> Slide:
+    """Tile by tile where the file's tiles are the slide, else by the reader that suits it."""
+    from wsi.readers.tiff import NotTiled, open_tiff
+
+    reader, why = pick_reader(source)
+    if reader == "tiff":
+        try:
+            slide = open_tiff(source, mpp)
+            slide.explain(why)
+            return slide
+        except NotTiled as error:
+            reader, why = _pick_other(source), error.why
+    other = _load(reader)(source, mpp)
+    other.explain(why)
+    return other
+
+
+def pick_reader(source: "Source") -> tuple[str, str]:
+    """Which reader, and why. For `tiff` only the header speaks: it may refuse when it opens it."""
+    from wsi.readers.gate import PICTURES
+    from wsi.readers.tiff import why_not_tiled
+
+    if source.kind == "url":
+        return "tiffslide", "it reads parts of a file from a URL"
+    if source.kind in PICTURES:
+        return "image", "a picture without tiles is decoded whole"
+    if source.tiff is None:
+        return "openslide", f"the only one that reads {source.kind}"
+    why_not = why_not_tiled(source)
+    if why_not is None:
+        return "tiff", "each tile that the file lists is decoded once, in as many threads as read"
+    return _pick_other(source), why_not
+
+
+def _pick_other(source: "Source") -> str:
+    """For a TIFF: OpenSlide where it claims the file and shows all of it, else tiffslide or image.
 
     A TIFF without tiles goes to image: tiffslide would decode its strips again for each box. One
     whose levels are SubIFDs (OME-TIFF) goes to tiffslide: OpenSlide sees only its largest level.
     """
-    from wsi.readers.gate import PICTURES
+    from wsi.readers.tiff import is_openslides
 
-    if source.kind == "url":
-        return "tiffslide"
-    if source.tiff is None:
-        return "image" if source.kind in PICTURES else "openslide"
-    if source.tiff.main.tile is None and not source.tiff.is_ndpi:
+    if source.tiff is not None and source.tiff.main.tile is None and not source.tiff.is_ndpi:
         return "image"
-    has_child_levels = any(ifd.is_child and ifd.tile for ifd in source.tiff.ifds)
-    from wsi.readers.openslide import can_open
-
-    return "openslide" if can_open(source) and not has_child_levels else "tiffslide"
+    return "openslide" if is_openslides(source) else "tiffslide"
 
 
 def _require_reader(reader: str) -> None:
@@ -94,7 +121,7 @@ def _in_srgb(slide: Slide) -> Slide:
         raise
 
 
-def _load(reader: str) -> "Callable[[Source, Mpp | None], Slide]":
+def _load(reader: str) -> "Callable[[Source, Mpp | None], BaseSlide]":
     module, _, opener = READERS[reader].partition(":")
-    loaded: Callable[[Source, Mpp | None], Slide] = getattr(import_module(module), opener)
+    loaded: Callable[[Source, Mpp | None], BaseSlide] = getattr(import_module(module), opener)
     return loaded

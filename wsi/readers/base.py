@@ -4,6 +4,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
@@ -35,6 +36,10 @@ class BaseSlide(ABC):
     @property
     def info(self) -> SlideInfo:
         return self._info
+
+    def explain(self, why: str) -> None:
+        """Says in `info` why this reader was chosen. By who opened it, before anybody reads."""
+        self._info = replace(self._info, why=why)
 
     def read_level(self, level: int, box: Box) -> NDArray[np.uint8]:
         """As Slide.read_level. InvalidOption where there is no such level, or after close()."""

@@ -5,6 +5,7 @@ where OpenSlide does not know the file. What its pixels are is decoded here, fro
 file's own directories list. Whatever does not fit is refused with the reason, and goes to those.
 """
 
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +20,7 @@ from wsi.readers.tiffdecode import APERIO_YCBCR, has_full_colours, why_not
 from wsi.readers.tifftags import Ifd, TiffHeader
 from wsi.slide import Level, Slide, SlideInfo
 
-__all__ = ["TiledTiffSlide", "open_tiff", "why_not_tiled"]
+__all__ = ["NotTiled", "TiledTiffSlide", "is_openslides", "open_tiff", "why_not_tiled"]
 
 VENDORS = ("aperio", "generic-tiff", "philips-tiff", "philips_tiff")
 """OpenSlide's and tiffslide's names of TIFFs whose levels are single pictures of the file. Leica's
@@ -27,6 +28,16 @@ and Ventana's are put together of several, Trestle's tiles overlap, and NDPI has
 
 CHUNKY = 1
 CODESTREAM_HEAD_BYTES = 256
+
+
+class NotTiled(UnsupportedSlide):
+    """The file's tiles alone are not the slide; another reader may show it."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(
+            f"{path}: not to be read tile by tile, because {why}; open it with reader='auto'"
+        )
+        self.why = why
 
 
 class TiledTiffSlide(BaseSlide):
@@ -51,10 +62,10 @@ class TiledTiffSlide(BaseSlide):
 
 
 def open_tiff(source: Source, mpp: Mpp | None = None) -> TiledTiffSlide:
-    """UnsupportedSlide, with the reason, where the file's tiles alone are not the slide."""
+    """NotTiled where the file's tiles alone are not the slide."""
     header, why = source.tiff, why_not_tiled(source)
     if header is None or why is not None:
-        raise UnsupportedSlide(f"{source.path}: its tiles are not read one by one: {why}")
+        raise NotTiled(source.path, why or "")
     with _open_described(source, mpp) as described:
         info = described.info
     _check_vendor(info)
@@ -90,24 +101,28 @@ def _why_not(ifd: Ifd) -> str | None:
 
 
 def _open_described(source: Source, mpp: Mpp | None) -> Slide:
-    """Opened for its info only. One whose levels are SubIFDs is tiffslide's: OpenSlide sees only
-    the largest of them."""
-    from wsi.readers.openslide import can_open, open_openslide
+    """Opened for its info only. OpenSlide claims TIFFs whose compression it then refuses."""
+    if is_openslides(source):
+        from wsi.readers.openslide import open_openslide
 
-    if can_open(source) and not has_child_levels(source.tiff):
-        return open_openslide(source, mpp)
+        with suppress(UnsupportedSlide):
+            return open_openslide(source, mpp)
     from wsi.readers.tiffslide import open_tiffslide
 
     return open_tiffslide(source, mpp)
 
 
-def has_child_levels(header: TiffHeader | None) -> bool:
-    return header is not None and any(ifd.is_child and ifd.tile for ifd in header.ifds)
+def is_openslides(source: Source) -> bool:
+    """Whether OpenSlide claims the file and sees all its levels: not where they are SubIFDs."""
+    from wsi.readers.openslide import can_open
+
+    ifds = source.tiff.ifds if source.tiff is not None else ()
+    return not any(ifd.is_child and ifd.tile for ifd in ifds) and can_open(source)
 
 
 def _check_vendor(info: SlideInfo) -> None:
     if info.vendor not in VENDORS:
-        raise _refused(info, f"what its tiles make together only the {info.vendor} reader knows")
+        raise NotTiled(info.path, f"a slide of {info.vendor} is more than its tiles side by side")
 
 
 def _find_ifd(header: TiffHeader, info: SlideInfo, level: Level) -> Ifd:
@@ -118,7 +133,7 @@ def _find_ifd(header: TiffHeader, info: SlideInfo, level: Level) -> Ifd:
         found = [ifd for ifd in tiled if _is_padded(ifd, level)]
     if len(found) != 1:
         size = f"{level.size.width} x {level.size.height} px"
-        raise _refused(info, f"{len(found)} of its pictures could be the level of {size}")
+        raise NotTiled(info.path, f"{len(found)} of its pictures could be the level of {size}")
     return found[0]
 
 
@@ -133,9 +148,9 @@ def _check_levels(info: SlideInfo, ifds: tuple[Ifd, ...]) -> None:
     for ifd in ifds:
         why = _why_not(ifd)
         if why is not None:
-            raise _refused(info, why)
+            raise NotTiled(info.path, why)
     if info.vendor == "aperio" and any(ifd.is_sparse for ifd in ifds[1:]):
-        raise _refused(info, "tiles of a coarser level are missing, and made from a finer one")
+        raise NotTiled(info.path, "tiles of a coarser level are missing, and made from a finer one")
 
 
 def _check_colours(info: SlideInfo, ifds: tuple[Ifd, ...], file: LocalFile) -> None:
@@ -146,8 +161,4 @@ def _check_colours(info: SlideInfo, ifds: tuple[Ifd, ...], file: LocalFile) -> N
             continue
         head = file.read_at(int(ifd.offsets[stored[0]]), CODESTREAM_HEAD_BYTES)
         if not has_full_colours(head, ifd.samples):
-            raise _refused(info, "its JPEG 2000 has fewer pixels of colour than of brightness")
-
-
-def _refused(info: SlideInfo, why: str) -> UnsupportedSlide:
-    return UnsupportedSlide(f"{info.path}: its tiles are not read one by one: {why}")
+            raise NotTiled(info.path, "its JPEG 2000 has fewer pixels of colour than of brightness")

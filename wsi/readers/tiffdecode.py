@@ -119,21 +119,23 @@ def _decode_picture(ifd: Ifd, data: Data, shape: tuple[int, int, int]) -> NDArra
 
 
 def has_full_colours(data: bytes, samples: int) -> bool:
-    """Whether all components of a JPEG 2000 have a sample for each pixel. ValueError: it is none.
+    """Whether it is a JPEG 2000 all of whose components have a sample for each pixel.
 
     ISO 15444-1, A.5.1: after 34 bytes of sizes, three bytes a component; two of them are steps.
     """
     at = data.find(CODESTREAM)
     parts = data[at + 42 : at + 42 + 3 * samples]
-    if at < 0 or len(parts) < 3 * samples:
-        raise ValueError("no JPEG 2000 codestream")
-    return all(parts[3 * i + 1] == parts[3 * i + 2] == 1 for i in range(samples))
+    return (
+        at >= 0
+        and len(parts) == 3 * samples
+        and all(parts[3 * i + 1] == parts[3 * i + 2] == 1 for i in range(samples))
+    )
 
 
 def _check_codestream(data: bytes, shape: tuple[int, int, int]) -> None:
     """Before decoding, as the decoder makes room for what it reads there."""
     if not has_full_colours(data, shape[2]):
-        raise ValueError("a JPEG 2000 with fewer pixels of colour than of brightness")
+        raise ValueError("no JPEG 2000, or one with fewer pixels of colour than of brightness")
     at = data.find(CODESTREAM) + 8  # of the grid's width and height, and where it begins
     right, bottom, left, top = (
         int.from_bytes(data[i : i + 4], "big") for i in range(at, at + 16, 4)
@@ -173,7 +175,7 @@ def _codec(name: str) -> Callable[..., Any]:
 
 
 def _rgb_from_ycbcr(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """As OpenSlide and libjpeg round, by tables of JFIF's factors."""
+    """By tables of JFIF's factors, as libjpeg does; some differ by 1 from OpenSlide's."""
     red_cr, green_cb, green_cr, blue_cb = _ycbcr_tables()
     y, cb, cr = (samples[..., i] for i in range(3))
     luma = y.astype(np.int32)
@@ -192,8 +194,8 @@ def _ycbcr_tables() -> tuple[NDArray[np.int32], ...]:
     half = 1 << 15
     tables = (
         (scaled(1.402) + half) >> 16,
-        -scaled(0.344136286),
-        -scaled(0.714136286) + half,
+        -scaled(0.34414),
+        -scaled(0.71414) + half,
         (scaled(1.772) + half) >> 16,
     )
     return tuple(table.astype(np.int32) for table in tables)

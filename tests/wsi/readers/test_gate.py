@@ -35,7 +35,7 @@ REFUSED = {
 READ_ANYWAY = {
     "rgb16.tif": "image",  # 16 bits scaled to 8
     "two-pixels-la.tiff": "tiffslide",  # grey with alpha over white
-    "unreadable.svs": "openslide",  # opens; test_openslide reads it
+    "unreadable.svs": "tiff",  # opens; test_openslide and test_tiff read it
 }
 
 

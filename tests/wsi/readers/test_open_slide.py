@@ -15,8 +15,8 @@ from wsi.readers import open_slide
 from wsi.slide import require_mpp
 
 READABLE = {
-    "CMU-1-Small-Region.svs": ("openslide", (2220, 2967)),
-    "tcga-cr-7395-jp2k-no-mpp.svs": ("openslide", (4443, 3567)),
+    "CMU-1-Small-Region.svs": ("tiff", (2220, 2967)),
+    "tcga-cr-7395-jp2k-no-mpp.svs": ("tiff", (4443, 3567)),
     "kidney-untiled-no-mpp.tif": ("image", (1493, 901)),
     "camelyon-multiframe.dcm": ("openslide", (1152, 700)),
     "bone-raw.dcm": ("openslide", (957, 715)),
@@ -24,13 +24,13 @@ READABLE = {
     "bone-jpeg2000.dcm": ("openslide", (957, 715)),
     "highdicom-sm-image.dcm": ("openslide", (50, 50)),
     "highdicom-sm-image-control.dcm": ("openslide", (50, 50)),
-    "boxes.tiff": ("openslide", (300, 250)),
+    "boxes.tiff": ("tiff", (300, 250)),
     "boxes_0.dcm": ("openslide", (16, 16)),
     "boxes_1.dcm": ("openslide", (16, 16)),
-    "small.svs": ("openslide", (16, 16)),
-    "yb10kx5k.zstd.tiff": ("openslide", (10000, 5000)),
+    "small.svs": ("tiff", (16, 16)),
+    "yb10kx5k.zstd.tiff": ("tiff", (10000, 5000)),
     "grey10kx5k.tif": ("image", (10000, 5000)),
-} | {f"orientation-{i}.tif": ("openslide", (120, 180)) for i in range(9)}
+} | {f"orientation-{i}.tif": ("tiff", (120, 180)) for i in range(9)}
 
 
 @pytest.mark.real_data

@@ -31,7 +31,7 @@ def test_level_1_of_a_real_svs_equals_its_raw_tiles(real_data: Path):
     path = real_data / "slides" / "tcga-cr-7395-jp2k-no-mpp.svs"
     raw = tifffile.imread(path, key=2)
     assert raw.shape == (1783, 2221, 3)
-    with open_slide(path) as slide:
+    with open_slide(path, reader="openslide") as slide:
         assert slide.info.levels[1].downsample == (2.0, 2.0)
         for x, y in ((0, 0), (1000, 800), (1871, 1433), (777, 1234)):
             part = slide.read_level(1, Box(x, y, 350, 350))
@@ -48,7 +48,7 @@ def test_level_0_equals_an_independent_decoder(real_data: Path, name: str):
     else:
         frame = tifffile.imread(path, key=0)[240:480, 480:720]
         box = Box(480, 240, 240, 240)
-    with open_slide(path) as slide:
+    with open_slide(path, reader="openslide") as slide:
         np.testing.assert_array_equal(slide.read_level(0, box), frame)
 
 
@@ -89,7 +89,7 @@ def test_background_comes_from_openslides_properties():
 @pytest.mark.real_data
 def test_after_a_tile_that_cannot_be_decoded_every_read_says_so(real_data: Path):
     path = real_data / "malformed" / "unreadable.svs"
-    with open_slide(path) as slide:
+    with open_slide(path, reader="openslide") as slide:
         assert slide.info.size == (16, 16)
         for _ in range(2):  # OpenSlide refuses all reads after its first error
             with pytest.raises(CorruptSlide, match=r"unreadable\.svs.*Bogus marker length"):
@@ -100,9 +100,9 @@ def test_after_a_tile_that_cannot_be_decoded_every_read_says_so(real_data: Path)
 def test_a_slide_may_be_opened_and_closed_again_after_an_error(real_data: Path):
     for _ in range(3):
         with (
-            open_slide(real_data / "malformed" / "unreadable.svs") as broken,
+            open_slide(real_data / "malformed" / "unreadable.svs", reader="openslide") as broken,
             pytest.raises(CorruptSlide),
         ):
             broken.read_level(0, Box(0, 0, 4, 4))
-        with open_slide(real_data / "slides" / "small.svs") as slide:
+        with open_slide(real_data / "slides" / "small.svs", reader="openslide") as slide:
             assert slide.read_level(0, Box(0, 0, 4, 4)).shape == (4, 4, 3)
