@@ -45,12 +45,12 @@ class TiledTiffSlide(BaseSlide):
 
     def __init__(self, info: SlideInfo, ifds: tuple[Ifd, ...], blocks: TiffBlocks) -> None:
         super().__init__(info)
-        self._ifds = ifds
+        self.ifds = ifds  # of the levels, in their order
         self._blocks = blocks
 
     def _read_inside(self, level: int, box: Box) -> NDArray[np.uint8]:
         try:
-            return self._blocks.read(self._ifds[level], box)
+            return self._blocks.read(self.ifds[level], box)
         except Exception as error:  # codecs raise what they like
             raise CorruptSlide(
                 f"{self._info.path}: the pixels at level {level}, x {box.x}, y {box.y} cannot be "

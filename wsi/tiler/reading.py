@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -41,9 +42,33 @@ class Cut:
     """What one tile gets out of one block."""
 
     position: int  # of the tile in the plan
-    is_whole: bool
-    pixels: NDArray[np.uint8]  # the tile, where it is whole; else pixels of the level
+    pixels: NDArray[np.uint8] | None  # of the level; None where the whole tile is in its batch
     box: Box  # those pixels, px of the level
+
+
+class _Batches:
+    """Batches that are filled tile by tile, by several threads; each is made when it is needed."""
+
+    def __init__(self, first: int, count: int, batch_size: int, tile_px: int) -> None:
+        self._first, self._count, self._size = first, count, batch_size
+        self._tile_px = tile_px
+        self._lock = threading.Lock()
+        self._made: dict[int, NDArray[np.uint8]] = {}
+
+    def room_for(self, position: int) -> NDArray[np.uint8]:
+        """(tile_px, tile_px, 3): where the tile of that place in the plan is to be written."""
+        batch, place = divmod(position - self._first, self._size)
+        with self._lock:
+            if batch not in self._made:
+                length = min(self._size, self._count - batch * self._size)
+                self._made[batch] = np.empty((length, self._tile_px, self._tile_px, 3), np.uint8)
+            room: NDArray[np.uint8] = self._made[batch][place]
+            return room
+
+    def take(self, start: int) -> NDArray[np.uint8]:
+        """The batch that begins `start` tiles after the first."""
+        with self._lock:
+            return self._made.pop(start // self._size)
 
 
 def read_tiles(
@@ -65,16 +90,14 @@ def read_tiles(
     """
     part = slice(first, len(plan) if stop is None else stop)
     count = len(range(*part.indices(len(plan))))
-    shape = (plan.grid.tile_px, plan.grid.tile_px, 3)
-    with closing(_read_in_order(slide, plan, part, workers or _processors(), should_stop)) as tiles:
+    batches = _Batches(part.indices(len(plan))[0], count, batch_size, plan.grid.tile_px)
+    decoders = workers or _processors()
+    with closing(_read_in_order(slide, plan, part, decoders, should_stop, batches)) as done:
         for start in range(0, count, batch_size):
-            rgb = np.empty((min(batch_size, count - start), *shape), np.uint8)
-            filled = 0
-            for filled, tile in enumerate(islice(tiles, len(rgb)), 1):
-                rgb[filled - 1] = tile
-            if filled < len(rgb):
+            length = min(batch_size, count - start)
+            if sum(1 for _ in islice(done, length)) < length:
                 return
-            yield TileBatch(rgb, first + start)
+            yield TileBatch(batches.take(start), first + start)
 
 
 def write_tiles(
@@ -141,8 +164,9 @@ def _read_in_order(
     part: slice,
     workers: int,
     should_stop: Callable[[], bool] | None,
-) -> Generator[NDArray[np.uint8], None, None]:
-    """Tiles one by one. The caller closes it."""
+    batches: _Batches,
+) -> Generator[int, None, None]:
+    """Places in the plan of the tiles that are in their batch, in order. The caller closes it."""
     blocks = plan.blocks(part)
     straddlers: dict[int, Straddler] = {}
     ahead: deque[tuple[Block, Future[list[Cut]]]] = deque()
@@ -150,16 +174,17 @@ def _read_in_order(
     try:
         while True:
             for block in islice(blocks, workers + 1 - len(ahead)):
-                ahead.append((block, pool.submit(_cut_block, slide, plan, block)))
+                ahead.append((block, pool.submit(_cut_block, slide, plan, block, batches)))
             if not ahead or (should_stop is not None and should_stop()):
                 return
             block, cuts = ahead.popleft()
-            yield from _finished(plan, block, cuts.result(), straddlers, slide.info.background)
+            background = slide.info.background
+            yield from _finished(plan, block, cuts.result(), straddlers, batches, background)
     finally:  # what is being read ends in milliseconds, and needs the slide until then
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _cut_block(slide: Slide, plan: TilePlan, block: Block) -> list[Cut]:
+def _cut_block(slide: Slide, plan: TilePlan, block: Block, batches: _Batches) -> list[Cut]:
     pixels, frame = _read_block(slide, plan, block)
     cuts = []
     for position in block.positions.tolist():
@@ -171,8 +196,9 @@ def _cut_block(slide: Slide, plan: TilePlan, block: Block) -> list[Cut]:
             inside.x - frame.x : inside.right - frame.x,
         ]
         if inside == box:
-            view = resample_tile(plan, row, column, view, slide.info.background)
-        cuts.append(Cut(position, inside == box, view, inside))
+            room = batches.room_for(position)
+            resample_tile(plan, row, column, view, slide.info.background, room)
+        cuts.append(Cut(position, None if inside == box else view, inside))
     return cuts
 
 
@@ -194,11 +220,12 @@ def _finished(
     block: Block,
     cuts: list[Cut],
     straddlers: dict[int, Straddler],
+    batches: _Batches,
     background: RGB,
-) -> Iterator[NDArray[np.uint8]]:
+) -> Iterator[int]:
     for cut in cuts:
-        if cut.is_whole:
-            yield cut.pixels
+        if cut.pixels is None:
+            yield cut.position
             continue
         row, column = plan.indices[cut.position].tolist()
         straddler = straddlers.get(cut.position) or Straddler(plan, row, column, background)
@@ -206,7 +233,8 @@ def _finished(
         tile = straddler.add(block, cut.pixels, cut.box)
         if tile is not None:
             del straddlers[cut.position]
-            yield tile
+            batches.room_for(cut.position)[...] = tile
+            yield cut.position
 
 
 def _processors() -> int:

@@ -12,22 +12,30 @@ __all__ = ["Straddler", "resample_tile"]
 
 
 def resample_tile(
-    plan: TilePlan, row: int, column: int, pixels: NDArray[np.uint8], background: RGB
-) -> NDArray[np.uint8]:
-    """uint8 (tile_px, tile_px, 3) from all pixels that the tile needs; at factor 1 a view of them.
+    plan: TilePlan,
+    row: int,
+    column: int,
+    pixels: NDArray[np.uint8],
+    background: RGB,
+    out: NDArray[np.uint8],
+) -> None:
+    """Fills `out`, uint8 (tile_px, tile_px, 3), from all pixels that the tile needs.
 
     The area average, to a grey level; what lies beyond the bounds is background.
     """
     tile_px = plan.grid.tile_px
     if plan.rows.is_whole[row] and plan.columns.is_whole[column]:
-        if pixels.shape[:2] == (tile_px, tile_px):
-            return pixels
+        if pixels.shape == out.shape:
+            out[...] = pixels
+            return
         if min(pixels.shape[:2]) >= tile_px:
-            return _shrink(pixels, tile_px)
+            _shrink(pixels, out)
+            return
     shape = (int(plan.rows.whole_length[row]), int(plan.columns.whole_length[column]))
     if min(shape) >= tile_px:  # 15 times as fast as weighting each pixel
-        return _shrink(_fill_up(pixels, shape, background), tile_px)
-    return _average_rows(plan, row, column, pixels, 0, slice(0, tile_px), background)
+        _shrink(_fill_up(pixels, shape, background), out)
+        return
+    out[...] = _average_rows(plan, row, column, pixels, 0, slice(0, tile_px), background)
 
 
 class Straddler:
@@ -61,9 +69,10 @@ class Straddler:
             self._make_rows()
             return None
         if not self._made:
-            return resample_tile(
-                self._plan, self._row, self._column, self._pixels, self._background
-            )
+            tile_px = self._plan.grid.tile_px
+            tile = np.empty((tile_px, tile_px, 3), np.uint8)
+            resample_tile(self._plan, self._row, self._column, self._pixels, self._background, tile)
+            return tile
         return np.concatenate([*self._made, self._average(slice(self._rows_made, None))])
 
     def _make_room(self, bottom: int) -> None:
@@ -124,12 +133,14 @@ def _fill_up(
     return sheet
 
 
-def _shrink(pixels: NDArray[np.uint8], tile_px: int) -> NDArray[np.uint8]:
+def _shrink(pixels: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
     """By OpenCV's area average, which is exact where the source begins and ends on whole pixels."""
     import cv2
 
-    if pixels.shape[0] % tile_px == 0 and pixels.shape[1] % tile_px == 0:
-        return np.asarray(cv2.resize(pixels, (tile_px, tile_px), interpolation=cv2.INTER_AREA))
+    height, width = out.shape[:2]
+    if pixels.shape[0] % height == 0 and pixels.shape[1] % width == 0:
+        cv2.resize(pixels, (width, height), dst=out, interpolation=cv2.INTER_AREA)
+        return
     # measured at 359 to 256 px: twice as fast as on uint8
-    mean = cv2.resize(pixels.astype(np.float32), (tile_px, tile_px), interpolation=cv2.INTER_AREA)
-    return np.asarray((mean + np.float32(0.5)).astype(np.uint8))
+    mean = cv2.resize(pixels.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    out[...] = (mean + np.float32(0.5)).astype(np.uint8)
