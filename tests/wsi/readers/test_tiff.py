@@ -1,28 +1,30 @@
 """The native TIFF reader against decoders that share no code with it: OpenSlide and tifffile."""
 
-import struct
-import subprocess
-import sys
 import threading
-import zlib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import imagecodecs
 import numpy as np
 import openslide
 import pytest
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image
 
+from tests.wsi.readers.native_tiffs import (
+    WHOLE,
+    boxes_over,
+    over_white,
+    worst_difference,
+    write_jpeg2000_svs,
+    write_jpeg_tiff,
+    write_sparse,
+    write_sparse_level,
+)
 from tests.wsi.readers.reader_contract import OpenSlide, ReaderContract
-from tests.wsi.readers.test_gate import CODEC, patch_tag
 from tests.wsi.readers.tiffs import make_pixels, write_pyramid, write_tiff
-from wsi.errors import CorruptSlide, UnsupportedSlide
+from wsi.errors import UnsupportedSlide
 from wsi.geometry import Box
 from wsi.readers import open_slide
 from wsi.readers.tiff import NotTiled
@@ -36,8 +38,6 @@ SLIDES = [
     *(f"orientation-{i}.tif" for i in range(9)),
 ]
 JPEG_TOLERANCE = 2
-REPOSITORY = Path(__file__).resolve().parents[3]
-WHOLE = Box(0, 0, 200, 150)
 
 
 class TestTiff(ReaderContract):
@@ -266,74 +266,6 @@ def test_slides_that_are_no_tiff_are_left_to_others(real_data: Path):
         assert (slide.info.reader, slide.info.why) == ("openslide", "the only one that reads dicom")
 
 
-@pytest.mark.real_data
-def test_a_real_tile_with_a_bogus_marker_is_corrupt(real_data: Path):
-    path = real_data / "malformed" / "unreadable.svs"
-    with open_slide(path, reader="tiff") as slide, pytest.raises(CorruptSlide, match="unreadable"):
-        slide.read_level(0, Box(0, 0, 4, 4))
-
-
-@pytest.mark.parametrize("compression", ["jpeg", "zlib", "lzw", "zstd", "lzma", "packbits", None])
-@pytest.mark.parametrize("kept", [0.02, 0.5, 0.97])
-def test_a_tile_cut_short_is_corrupt_and_its_neighbours_are_not(
-    tmp_path: Path, compression: str | None, kept: float
-):
-    path = write_tiff(tmp_path / "a.tif", smooth_pixels(200, 150), compression=compression)
-    with tifffile.TiffFile(path) as file:
-        lengths = file.pages[0].tags["TileByteCounts"]
-        kind = {3: "<H", 4: "<I"}[lengths.dtype]
-        count, at = lengths.value[5], lengths.valueoffset + struct.calcsize(kind) * 5
-    data = bytearray(path.read_bytes())
-    assert struct.unpack_from(kind, data, at) == (count,)
-    struct.pack_into(kind, data, at, max(1, int(count * kept)))
-    path.write_bytes(data)
-    with open_slide(path, reader="tiff") as slide:
-        assert slide.read_level(0, Box(0, 0, 64, 64)).shape == (64, 64, 3)
-        with pytest.raises(CorruptSlide, match=r"a\.tif.*level 0, x 70, y 70"):
-            slide.read_level(0, Box(70, 70, 10, 10))
-        assert slide.read_level(0, Box(0, 0, 64, 64)).shape == (64, 64, 3)
-
-
-@pytest.mark.parametrize(
-    "encode",
-    [
-        lambda tile: imagecodecs.jpeg8_encode(tile[:32]),
-        lambda tile: imagecodecs.jpeg8_encode(np.tile(tile, (4, 4, 1))),
-        lambda tile: imagecodecs.jpeg8_encode(tile[..., 0].copy()),
-        lambda tile: imagecodecs.jpeg8_encode(
-            np.dstack([tile, tile[..., :1]]).copy(), colorspace="CMYK", outcolorspace="CMYK"
-        ),
-        lambda tile: imagecodecs.jpeg8_encode(tile.astype(np.uint16) * 16, bitspersample=12),
-        lambda tile: imagecodecs.jpeg8_encode(tile).replace(b"\xff\xd9", b""),
-        lambda _: b"no JPEG at all",
-    ],
-    ids=["lower", "larger", "grey", "cmyk", "12-bit", "no end", "text"],
-)
-def test_a_jpeg_of_another_kind_than_its_tile_is_corrupt(tmp_path: Path, encode: Any):
-    path = tmp_path / "a.tif"
-    data = encode(smooth_pixels(64, 64))
-    with tifffile.TiffWriter(path) as file:
-        file.write(
-            iter([data]), shape=(64, 64, 3), dtype=np.uint8, tile=(64, 64), compression="jpeg",
-            photometric="ycbcr", metadata=None,
-        )  # fmt: skip
-    with open_slide(path, reader="tiff") as slide, pytest.raises(CorruptSlide, match="level 0"):
-        slide.read_level(0, Box(0, 0, 64, 64))
-
-
-def test_a_jpeg_2000_that_claims_to_be_huge_is_corrupt_before_it_is_decoded(tmp_path: Path):
-    path = write_jpeg2000_svs(tmp_path / "a.svs", 33005)
-    data = path.read_bytes().replace(
-        struct.pack(">II", 64, 64), struct.pack(">II", 1 << 20, 1 << 20)
-    )
-    path.write_bytes(data)
-    with (
-        open_slide(path, reader="tiff") as slide,
-        pytest.raises(CorruptSlide, match="1048576 x 1048576 px"),
-    ):
-        slide.read_level(0, WHOLE)
-
-
 def test_a_tile_that_many_threads_need_is_decoded_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -363,63 +295,6 @@ def test_a_tile_that_many_threads_need_is_decoded_once(
     assert len(decoded) == 1
 
 
-READ_ALL = """
-import os, resource, signal, sys
-import imagecodecs, simplejpeg, wsi.readers.openslide, wsi.readers.tiff
-from wsi.errors import WsiError
-from wsi.geometry import Box
-from wsi.readers import open_slide
-
-def read_all(path):
-    with open_slide(path, reader="tiff") as slide:
-        for n, level in enumerate(slide.info.levels):
-            slide.read_level(n, Box(0, 0, *(min(side, 2000) for side in level.size)))
-
-for codec in ("delta", "jpeg2k", "lzw"):
-    getattr(imagecodecs, codec + "_decode")
-for path in sys.argv[1:]:
-    pid = os.fork()
-    if pid:
-        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-        continue
-    resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
-    signal.alarm(60)
-    try:
-        read_all(path)
-    except WsiError as error:
-        os._exit(0 if path in str(error) else 3)
-    except BaseException:
-        os._exit(4)
-    os._exit(0)
-"""
-"""One process a file, and for each of them a line with its exit code; a signal is negative."""
-
-
-@pytest.mark.parametrize("compression", ["jpeg", "lzw", "jpeg2000"])
-def test_a_damaged_file_ends_in_pixels_or_a_clear_error(tmp_path: Path, compression: str):
-    random = np.random.default_rng(0)
-    original = tmp_path / "original.svs"
-    if compression == "jpeg2000":
-        write_jpeg2000_svs(original, 33005)
-    else:
-        write_tiff(original, smooth_pixels(200, 150), compression=compression)
-    data = np.frombuffer(original.read_bytes(), np.uint8)
-    paths = [tmp_path / f"{i}.svs" for i in range(24)]
-    for i, path in enumerate(paths):
-        damaged = data.copy()
-        reach = 400 if i % 2 else len(data)  # the header, or anywhere
-        damaged[random.integers(0, reach, 6)] = random.integers(0, 256, 6)
-        path.write_bytes(damaged.tobytes())
-    done = subprocess.run(
-        [sys.executable, "-c", READ_ALL, *map(str, paths)],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=REPOSITORY,
-    )
-    assert done.stdout.split() == ["0"] * len(paths), done.stderr
-
-
 def test_the_file_is_closed_with_the_slide(tmp_path: Path):
     path = write_tiff(tmp_path / "a.tif", make_pixels(64, 64))
     with open_slide(path, reader="tiff") as slide:
@@ -430,114 +305,3 @@ def test_the_file_is_closed_with_the_slide(tmp_path: Path):
 
 def open_files() -> list[Path]:
     return [link.readlink() for link in Path("/proc/self/fd").iterdir() if link.exists()]
-
-
-def boxes_over(width: int, height: int) -> Iterator[Box]:
-    """All of a small picture; of a large one parts that begin nowhere in particular."""
-    step = max(700, max(width, height) // 3)
-    for y in range(0, height, step):
-        for x in range(0, width, step):
-            yield Box(x, y, min(700, width - x), min(700, height - y))
-
-
-def over_white(rgba: Image.Image) -> NDArray[np.uint8]:
-    white = Image.new("RGBA", rgba.size, "white")
-    return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
-
-
-def worst_difference(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> int:
-    return int(np.abs(one.astype(np.int16) - other).max())
-
-
-def smooth_pixels(width: int, height: int) -> NDArray[np.uint8]:
-    y, x = np.mgrid[:height, :width]
-    return np.stack([x * 3 % 256, y * 5 % 256, (x + y) % 256], axis=-1).astype(np.uint8)
-
-
-def tiles_of(pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-    height, width = pixels.shape[:2]
-    padded = np.pad(pixels, ((0, -height % 64), (0, -width % 64), (0, 0)), mode="edge")
-    for y in range(0, height, 64):
-        for x in range(0, width, 64):
-            yield np.ascontiguousarray(padded[y : y + 64, x : x + 64])
-
-
-def write_jpeg_tiff(
-    path: Path, photometric: str, subsampling: tuple[int, int] = (1, 1), hint: bytes = b""
-) -> Path:
-    """JPEG tiles whose samples are as `photometric` says, with no hint but the one given."""
-    pixels = smooth_pixels(*WHOLE[2:])
-
-    def encode(tile: NDArray[np.uint8]) -> bytes:
-        if photometric == "minisblack":
-            return without_hints(imagecodecs.jpeg8_encode(tile[..., 0].copy(), level=90), hint)
-        stored = "RGB" if photometric == "rgb" else "YCBCR"
-        options = {"subsampling": subsampling} if stored == "YCBCR" else {}
-        data = imagecodecs.jpeg8_encode(
-            tile, level=90, colorspace="RGB", outcolorspace=stored, **options
-        )
-        return without_hints(data, hint)
-
-    grey = photometric == "minisblack"
-    with tifffile.TiffWriter(path) as file:
-        file.write(
-            (encode(tile) for tile in tiles_of(pixels)),
-            shape=pixels.shape[:2] if grey else pixels.shape,
-            dtype=np.uint8, tile=(64, 64), compression="jpeg", photometric=photometric,
-            metadata=None, **({} if photometric != "ycbcr" else {"subsampling": subsampling}),
-        )  # fmt: skip
-    return path
-
-
-def without_hints(jpeg: bytes, hint: bytes) -> bytes:
-    """Without the markers of JFIF and Adobe, which encoders write first."""
-    rest = jpeg[2:]
-    while rest[:2] in (b"\xff\xe0", b"\xff\xee"):
-        rest = rest[2 + int.from_bytes(rest[2:4], "big") :]
-    return jpeg[:2] + hint + rest
-
-
-def write_jpeg2000_svs(path: Path, code: int, chroma_step: int = 1) -> Path:
-    """An SVS with raw codestreams; of 33003 the components are Y, Cb and Cr."""
-
-    def encode(tile: NDArray[np.uint8]) -> bytes:
-        if code == 33003:
-            tile = np.asarray(Image.fromarray(tile).convert("YCbCr"))
-        data = imagecodecs.jpeg2k_encode(
-            tile, level=0, codecformat="j2k", reversible=True, mct=code == 33005
-        )
-        at = data.index(b"\xff\x4f\xff\x51") + 42  # three bytes a component: depth and two steps
-        steps = bytes([7, 1, 1] + [7, chroma_step, 1] * 2)
-        return bytes(data[:at] + steps + data[at + 9 :])
-
-    pixels = smooth_pixels(*WHOLE[2:])
-    with tifffile.TiffWriter(path) as file:
-        file.write(
-            (encode(tile) for tile in tiles_of(pixels)),
-            shape=pixels.shape, dtype=np.uint8, tile=(64, 64), compression="zlib",
-            photometric="rgb", metadata=None, description="Aperio x\r\n|MPP = 0.5",
-        )  # fmt: skip
-    patch_tag(path, CODEC, code)
-    return path
-
-
-def write_sparse(path: Path, pixels: NDArray[np.uint8], missing: tuple[int, ...]) -> Path:
-    with tifffile.TiffWriter(path) as file:
-        write_sparse_level(file, pixels, missing)
-    return path
-
-
-def write_sparse_level(
-    file: tifffile.TiffWriter,
-    pixels: NDArray[np.uint8],
-    missing: tuple[int, ...],
-    description: str | None = None,
-) -> None:
-    tiles = (
-        b"" if i in missing else zlib.compress(tile.tobytes())
-        for i, tile in enumerate(tiles_of(pixels))
-    )
-    file.write(
-        tiles, shape=pixels.shape, dtype=np.uint8, tile=(64, 64), compression="zlib",
-        photometric="rgb", metadata=None, description=description,
-    )  # fmt: skip
