@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from importlib import import_module
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
@@ -17,6 +18,7 @@ from service.neighbours import Neighbours
 from service.openapi import describe
 from service.refusals import add_handlers
 from service.settings import Settings
+from service.tracing import Traced, Tracing
 from service.viewing import Viewing
 from service.warm_tiles import WarmTiles
 from wsi import __version__
@@ -45,6 +47,15 @@ EXPOSED = (
 )  # fmt: skip
 """Fields that a page on another site may read."""
 
+NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "auto_configure": False,
+}
+"""FastAPI's own: its spans and logs would hold queries with tokens, and messages of errors, and the
+environment alone can turn it on. See service.tracing."""
+
 log = logging.getLogger(__name__)
 
 
@@ -54,10 +65,13 @@ class App(FastAPI):
     cors_origins: tuple[str, ...] = ()
     stall_s = STALL_S
     trusting: Settings | None = None  # of a service that asks nobody for a key
+    tracing: Tracing | None = None
 
     def build_middleware_stack(self) -> ASGIApp:
         warm = WarmTiles(super().build_middleware_stack(), self._viewing)
         inner: ASGIApp = Metered(warm, self.state.metrics)
+        if self.tracing is not None:
+            inner = Traced(inner, self.tracing)
         if self.trusting is not None:
             inner = Neighbours.from_settings(inner, self.trusting)
         if not self.cors_origins:
@@ -78,7 +92,10 @@ class App(FastAPI):
 def create_app(
     settings: Settings | None = None, *, authenticate: Authenticate | None = None
 ) -> FastAPI:
-    """Opens nothing yet: the database and the folders open when the server starts it."""
+    """Opens nothing yet: the database and the folders open when the server starts it.
+
+    Raises InvalidRequest where traces are wanted and cannot be made.
+    """
     settings = settings or Settings()
     app = App(
         title="WSI heatmaps",
@@ -88,12 +105,15 @@ def create_app(
         docs_url=None,  # their scripts come from another site
         redoc_url=None,
         openapi_url="/openapi.json",
+        telemetry=NO_TELEMETRY,
         redirect_slashes=False,  # to whatever host the client names
         max_body_size=settings.max_json_bytes,
         form_limits={"max_files": 0, "max_fields": 0},  # our own parser reads the one form
         generate_unique_id_function=lambda route: route.name,
     )
     app.cors_origins = settings.cors_origins
+    if settings.otlp_endpoint is not None:
+        app.tracing = Tracing.to_collector(settings.otlp_endpoint)
     app.stall_s = 2 * settings.upload_stall_s
     app.trusting = None if settings.auth or authenticate else settings
     app.state.metrics = Metrics()
@@ -113,6 +133,9 @@ def _lifespan(
         with opened_service(settings, authenticate=authenticate) as service:
             async with running(app, service):
                 yield
+        tracing: Tracing | None = getattr(app, "tracing", None)
+        if tracing is not None:
+            await asyncio.to_thread(tracing.close)
 
     return lifespan
 
