@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service.progress import Silent
+from wsi.cores import usable_cores
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
@@ -98,7 +99,7 @@ def _local_cluster(workers: int, log_level: str) -> Iterator["LocalCluster"]:
 
 def _worker_environment(workers: int, log_level: str) -> dict[str, str]:
     """The network has all cores, where Dask's default is one; a caller's own setting wins."""
-    threads = str(max(1, len(os.sched_getaffinity(0)) // workers))
+    threads = str(max(1, usable_cores() // workers))
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     return dict.fromkeys(names, threads) | {"DASK_LOGGING__DISTRIBUTED": log_level}
 

@@ -1,12 +1,13 @@
 """What this machine has, and what limits it."""
 
-import os
 import platform
 import tempfile
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from wsi.cores import usable_cores
 
 __all__ = ["LIBRARIES", "examine"]
 
@@ -39,7 +40,7 @@ def examine(*, throughput: bool = True, device: str = "auto") -> dict[str, Any]:
     facts = {
         "python": platform.python_version(),
         "system": platform.platform(),
-        "cores": len(os.sched_getaffinity(0)),  # of this process
+        "cores": usable_cores(),  # of this process
         "libraries": {name: _version(name) for name in LIBRARIES},
         "readers": _readers(),
         "devices": _devices(),

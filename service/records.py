@@ -1,6 +1,5 @@
 """What is written down about a piece of work: the manifest, and the record of the run."""
 
-import os
 import platform
 import sys
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from models.card import ModelCard
 from service.request import HeatmapRequest
 from service.results import MANIFEST_SCHEMA, object_hashes, work_sha256
 from wsi import __version__
+from wsi.cores import usable_cores
 from wsi.export.source import ExportSource
 from wsi.identity import public_path, slide_identity
 from wsi.slide import SlideInfo
@@ -71,7 +71,7 @@ def describe_run(
         "host": {
             "machine": platform.machine(),
             "system": platform.platform(),
-            "cores": len(os.sched_getaffinity(0)),  # of this process: reading uses up to 8
+            "cores": usable_cores(),  # of this process: reading uses up to 8
             "network_threads": _network_threads(),
         },
         "python": platform.python_version(),

@@ -1,6 +1,5 @@
 """The whole slide as one small picture, read in blocks: for masks, overlays and thumbnails."""
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi.cores import usable_cores
 from wsi.geometry import Box, Mpp, Scale, Size, best_level, outer_box, round_half_up
 from wsi.resample import average_box
 from wsi.slide import Slide, SlideInfo, require_mpp
@@ -65,7 +65,7 @@ def read_box(slide: Slide, level: int, px0: Scale, box: Box) -> NDArray[np.uint8
     if len(blocks) == 1:
         fill(blocks[0])
         return rgb
-    with ThreadPoolExecutor(min(MOST_THREADS, len(os.sched_getaffinity(0))), "overview") as pool:
+    with ThreadPoolExecutor(min(MOST_THREADS, usable_cores()), "overview") as pool:
         list(pool.map(fill, blocks))
     return rgb
 

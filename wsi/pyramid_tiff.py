@@ -18,6 +18,7 @@ from typing import IO, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi.cores import usable_cores
 from wsi.errors import InvalidOption, ResultExists
 from wsi.geometry import Box, Mpp, Size, is_plausible_mpp
 
@@ -56,7 +57,7 @@ def write_pyramid(
     """
     _check(out, size, mpp, quality, overwrite)
     encode, encode_coarse = _encoder(quality, FINE_CHROMA), _encoder(quality, COARSE_CHROMA)
-    jobs = workers or len(os.sched_getaffinity(0))
+    jobs = workers or usable_cores()
     partial = out.with_name(out.name + ".partial")
     out.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from service.cluster import count_gpus
 from service.settings import Settings
+from wsi.cores import usable_cores
 
 __all__ = ["WORKER", "Fleet", "worker_environments"]
 
@@ -111,7 +112,7 @@ def worker_environments(settings: Settings) -> list[dict[str, str]]:
     base = {k: v for k, v in os.environ.items() if not k.startswith(SECRETS)}
     base |= _variables(settings)
     if settings.workers > 1:
-        threads = str(max(1, len(os.sched_getaffinity(0)) // settings.workers))
+        threads = str(max(1, usable_cores() // settings.workers))
         base = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads} | base
     gpus = count_gpus() if settings.device == "auto" else 0
     one_each = [

@@ -1,11 +1,11 @@
 """A slide of which one level is in memory, for those who read it more than once."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi.cores import usable_cores
 from wsi.geometry import Box
 from wsi.readers.base import BaseSlide
 from wsi.slide import Slide
@@ -49,6 +49,6 @@ def _read_whole(slide: Slide, level: int) -> NDArray[np.uint8]:
         box = Box(0, top, width, min(tile.height, height - top))
         pixels[top : box.bottom] = slide.read_level(level, box)
 
-    with ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0))), "level") as pool:
+    with ThreadPoolExecutor(min(8, usable_cores()), "level") as pool:
         list(pool.map(read, range(0, height, tile.height)))
     return pixels

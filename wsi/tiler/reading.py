@@ -1,7 +1,6 @@
 """Plan to pixels: blocks decoded ahead in threads, each tile resampled once, in order."""
 
 import json
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi import __version__
+from wsi.cores import usable_cores
 from wsi.errors import StoreIncomplete, StoreMismatch
 from wsi.geometry import Box
 from wsi.slide import RGB, Slide
@@ -238,4 +238,4 @@ def _finished(
 
 
 def _processors() -> int:
-    return min(8, len(os.sched_getaffinity(0)))
+    return min(8, usable_cores())
