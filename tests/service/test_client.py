@@ -7,7 +7,6 @@ import pickle
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,8 @@ from service.jobs.job import JobState
 from service.schemas import JobJson, Problem
 from tests.service.api.harness import Api, Workshop, make_workshop
 from tests.service.api.live import served
+from tests.service.breaking import Cuts, Moving
+from tests.service.served import Served
 
 
 @pytest.fixture(scope="module")
@@ -43,74 +44,6 @@ def slide(workshop: Workshop, tmp_path: Path) -> Path:
     path = tmp_path / "slide.tiff"
     path.write_bytes(workshop.slide_bytes())
     return path
-
-
-@dataclass
-class Cuts(httpx.BaseTransport):
-    """A real connection that breaks: `plan` holds, for each request in turn, where.
-
-    None: nowhere. "before": nothing is sent. ("body", n): after n bytes of the request's body.
-    "answer": the server did it, and its answer is lost. ("answer", n): after n bytes of it.
-    "event": after the first event of it.
-    A function: is called, and the connection fails.
-    """
-
-    plan: list[Any] = field(default_factory=list)
-    asked: list[httpx.Request] = field(default_factory=list)
-    real: httpx.HTTPTransport = field(default_factory=httpx.HTTPTransport)
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        self.asked.append(request)
-        cut = self.plan.pop(0) if self.plan else None
-        if callable(cut):
-            cut()
-        if cut == "before" or callable(cut):
-            raise httpx.ConnectError("no route")
-        if cut and cut[0] == "body":
-            assert isinstance(request.stream, httpx.SyncByteStream)
-            broken = httpx.WriteError("broken pipe")
-            request.stream = Broken(request.stream, after(cut[1]), broken)
-        answer = self.real.handle_request(request)
-        if cut == "answer":
-            answer.read()
-            raise httpx.ReadError("reset")
-        if cut == "event" or (cut and cut[0] == "answer"):
-            assert isinstance(answer.stream, httpx.SyncByteStream)
-            end = after_an_event if cut == "event" else after(cut[1])
-            answer.stream = Broken(answer.stream, end, httpx.ReadError("reset"))
-        return answer
-
-    def close(self) -> None:
-        self.real.close()
-
-
-@dataclass
-class Broken(httpx.SyncByteStream):
-    """`end` is told all that came, and says how many bytes of it get through; -1: all, so far."""
-
-    stream: httpx.SyncByteStream
-    end: Callable[[bytes], int]
-    error: httpx.TransportError
-
-    def __iter__(self) -> Iterator[bytes]:
-        came = b""
-        for block in self.stream:
-            begun, came = len(came), came + block
-            end = self.end(came)
-            yield block if end < 0 else block[: end - begun]
-            if end >= 0:
-                raise self.error
-
-    def close(self) -> None:
-        self.stream.close()
-
-
-def after(count: int) -> Callable[[bytes], int]:
-    return lambda came: count if len(came) >= count else -1
-
-
-def after_an_event(came: bytes) -> int:
-    return came.find(b"\n\n") + 2 if b"\n\n" in came else -1
 
 
 Connect = Callable[..., tuple[Client, Cuts]]
@@ -331,6 +264,30 @@ def test_wait_that_the_service_ends_early_is_taken_up_again(
     api.finish()
     waiting.join()
     assert waited[0].state is JobState.SUCCEEDED
+
+
+@pytest.mark.slow
+def test_waiting_survives_the_end_and_the_start_of_the_service(slide: Path, tmp_path: Path) -> None:
+    first = Served(tmp_path, WORKERS="0")
+    transport = Moving(first.url)
+    waited: list[JobJson] = []
+    with Client(first.url, transport=transport) as client:
+        try:
+            job = client.submit(client.upload(slide).id)
+            waiting = threading.Thread(target=lambda: waited.append(client.wait(job)))
+            waiting.start()
+            first.process.terminate()
+            first.process.wait()
+        finally:
+            first.close()
+        second = Served(tmp_path)
+        try:
+            transport.url = second.url
+            waiting.join()
+        finally:
+            second.close()
+    assert waited[0].state is JobState.SUCCEEDED
+    assert waited[0].id == job.id
 
 
 def test_service_that_lets_nobody_wait_is_not_asked_without_pause(
