@@ -79,10 +79,10 @@ def test_runner_whose_gpu_failed_is_replaced(workshop: Workshop, tmp_path: Path)
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 24 MiB in memory."""
+    """A file system of 96 MiB in memory: a job asks for 16 MiB before it begins."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", str(folder)]
     try:
         done = subprocess.run(mount, capture_output=True, text=True, check=False)
     except FileNotFoundError:
@@ -97,7 +97,7 @@ def test_full_disk_fails_the_job_and_nothing_else(small_disk: Path, tmp_path: Pa
     """Filled to the last byte while scores are stored, before the result is published, and before
     the database is told; the same worker goes on once there is room."""
     failures, outcomes = [], {}
-    workshop = make_workshop(small_disk, tiles=TILES)
+    workshop = make_workshop(small_disk, tiles=TILES, disk_floor_bytes=0)
     try:
         undisturbed = make_undisturbed(workshop)
         for number in range(2):
