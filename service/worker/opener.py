@@ -1,5 +1,6 @@
 """How a runner opens slides: confined, and under a name that tells nothing of a patient."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from wsi.readers.base import BaseSlide
 from wsi.slide import Slide, SlideInfo
 
 __all__ = ["NamelessSlide", "check_sandbox", "make_opener"]
+
+logger = logging.getLogger(__name__)
 
 
 class NamelessSlide(BaseSlide):
@@ -67,6 +70,7 @@ def check_sandbox(settings: Settings) -> dict[str, Any]:
     Raises ServiceError where it is required and the system cannot; DecoderCrashed, DecoderTimeout.
     """
     if settings.sandbox == "off":
+        logger.warning("slides are opened without a sandbox: WSI_SANDBOX=off")
         return {"wanted": "off"}
     mode = probe_sandbox()
     if settings.sandbox == "required" and not _is_confined(mode):
@@ -74,6 +78,9 @@ def check_sandbox(settings: Settings) -> dict[str, Any]:
             f"WSI_SANDBOX=required, but this system confines a reader only so far: "
             f"{mode.to_json()}; use Linux 5.13 or later with Landlock, or WSI_SANDBOX=best"
         )
+    missing = [lock for lock, is_there in mode.to_json().items() if not is_there]
+    if missing:
+        logger.warning("readers of slides are not confined by %s here", ", ".join(missing))
     return {"wanted": settings.sandbox, **mode.to_json()}
 
 
