@@ -12,15 +12,15 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from service.deps import Authenticate, Service, opened_service
-from service.metrics import Metered, Metrics
-from service.middleware import STALL_S, Edge
-from service.neighbours import Neighbours
-from service.openapi import describe
-from service.refusals import add_handlers
+from service.operations.metrics import Metered, Metrics
+from service.operations.tracing import Traced, Tracing
+from service.pictures.viewing import Viewing
+from service.pictures.warm_tiles import WarmTiles
 from service.settings import Settings
-from service.tracing import Traced, Tracing
-from service.viewing import Viewing
-from service.warm_tiles import WarmTiles
+from service.web.middleware import STALL_S, Edge
+from service.web.neighbours import Neighbours
+from service.web.openapi import describe
+from service.web.refusals import add_handlers
 from wsi import __version__
 
 __all__ = ["ROUTERS", "App", "create_app", "running"]
@@ -54,7 +54,7 @@ NO_TELEMETRY: TelemetryConfig = {
     "auto_configure": False,
 }
 """FastAPI's own: its spans and logs would hold queries with tokens, and messages of errors, and the
-environment alone can turn it on. See service.tracing."""
+environment alone can turn it on. See service.operations.tracing."""
 
 log = logging.getLogger(__name__)
 

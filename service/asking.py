@@ -8,8 +8,8 @@ from fastapi.concurrency import run_in_threadpool
 from service.catalogue import Offered
 from service.deps import Service
 from service.jobs import Snapshot
-from service.library import StoredSlide
 from service.schemas import BatchRequest, JobRequest
+from service.storage.library import StoredSlide
 from service.submission import Asked, submission
 from wsi import __version__
 

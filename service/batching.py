@@ -10,10 +10,10 @@ from service.batches import Member
 from service.deps import Service
 from service.errors import InvalidRequest, QueueFull, ServiceError
 from service.jobs import JobState
-from service.library import Library, StoredSlide
 from service.problems import problem_of
-from service.roots import resolve_below
 from service.schemas import MAX_BATCH, BatchRequest
+from service.storage.library import Library, StoredSlide
+from service.storage.roots import resolve_below
 from service.submission import require_valid
 from wsi.errors import WsiError
 

@@ -11,21 +11,21 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 from sqlalchemy import Engine
 
-from service.auth import Principal
-from service.authentication import Authenticator, open_tokens
+from service.access.auth import Principal
+from service.access.authentication import Authenticator, open_tokens
+from service.access.tokens import Tokens
 from service.batches import Batches
 from service.catalogue import Catalogue
 from service.database import open_database, upgrade
 from service.errors import NotAllowed
 from service.jobs import Queue
 from service.jobs.sql import SqlQueue
-from service.library import Library
-from service.resources import Resources
+from service.pictures.viewing import Viewing
 from service.settings import Settings
-from service.shelf import Shelf
-from service.tokens import Tokens
-from service.viewing import Viewing
+from service.storage.library import Library
+from service.storage.shelf import Shelf
 from service.watcher import Watcher
+from service.web.resources import Resources
 
 __all__ = [
     "AskedFirst",

@@ -12,11 +12,11 @@ from fastapi import FastAPI
 from service.app import create_app
 from service.database import open_database, upgrade
 from service.errors import InvalidRequest
-from service.housekeeping import Housekeeper
-from service.neighbours import is_loopback
-from service.protocol import PatientProtocol
-from service.retention import clear_orphans, collect_garbage
 from service.settings import Settings
+from service.storage.housekeeping import Housekeeper
+from service.storage.retention import clear_orphans, collect_garbage
+from service.web.neighbours import is_loopback
+from service.web.protocol import PatientProtocol
 from service.worker.fleet import Fleet, worker_environments
 
 __all__ = ["require_safe_address", "serve"]

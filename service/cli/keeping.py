@@ -24,8 +24,8 @@ def gc(
     """Deletes what the service keeps no longer, and what a crash left. Safe while it runs."""
     from service.database import open_database, upgrade
     from service.errors import InvalidRequest
-    from service.retention import collect_garbage
     from service.settings import Settings
+    from service.storage.retention import collect_garbage
 
     settings = Settings() if data is None else Settings(data=data)
     if not settings.data.is_dir():

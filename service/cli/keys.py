@@ -10,7 +10,7 @@ from service.cli.options import AsJson
 from service.cli.terminal import print_json, say
 
 if TYPE_CHECKING:
-    from service.keys import ApiKey, ApiKeys
+    from service.access.keys import ApiKey, ApiKeys
 
 __all__ = ["keys_app"]
 
@@ -68,8 +68,8 @@ def revoke(
 
 
 def _open_keys(data: Path | None) -> "ApiKeys":
+    from service.access.keys import ApiKeys
     from service.database import open_database, upgrade
-    from service.keys import ApiKeys
     from service.settings import Settings
 
     settings = Settings() if data is None else Settings(data=data)

@@ -56,7 +56,7 @@ def worker(
 def _settings(**given: Any) -> "Settings":
     """The environment's, and what was given on the command line; logs are set up by them."""
     from service.errors import InvalidRequest
-    from service.logs import configure_logs
+    from service.operations.logs import configure_logs
     from service.settings import Settings
 
     try:

@@ -4,12 +4,12 @@ from fastapi import APIRouter, Response
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
-from service.answers import NO_STORE
 from service.asking import IdempotencyKey
 from service.batching import begin_batch
 from service.deps import AskedFirst, Parts, Reader, Writer
-from service.openapi import failures
 from service.schemas import BatchJson, BatchRequest
+from service.web.answers import NO_STORE
+from service.web.openapi import failures
 
 __all__ = ["router"]
 

@@ -2,11 +2,11 @@
 
 from fastapi import APIRouter, Response
 
-from service.answers import NO_STORE, ProblemAnswer
 from service.deps import Parts
-from service.health import check_all
+from service.operations.health import check_all
 from service.problems import problem
 from service.schemas import Problem, Readiness
+from service.web.answers import NO_STORE, ProblemAnswer
 
 __all__ = ["router"]
 

@@ -7,21 +7,21 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from service.answers import NO_STORE, ProblemAnswer
-from service.artefacts import ZARR
 from service.asking import IdempotencyKey, submit
-from service.bodies import RAW_BODIES, UNLIMITED, media_type_of, open_form, receive_slide
 from service.catalogue import Offered
-from service.deliveries import GeoJson, deliver_file
 from service.deps import Parts, Service, Writer
 from service.jobs import Job, JobState, Snapshot
-from service.library import StoredSlide
-from service.negotiation import choose_type, wait_preferred
-from service.openapi import failures
 from service.problems import Refusal, problem
 from service.routes.result_tiles import DEFAULT_PX
 from service.schemas import JobJson, Model, Mpp, ResultJson, StridePx
+from service.storage.artefacts import ZARR
+from service.storage.library import StoredSlide
 from service.submission import Asked, require_valid
+from service.web.answers import NO_STORE, ProblemAnswer
+from service.web.bodies import RAW_BODIES, UNLIMITED, media_type_of, open_form, receive_slide
+from service.web.deliveries import GeoJson, deliver_file
+from service.web.negotiation import choose_type, wait_preferred
+from service.web.openapi import failures
 from wsi.render import Style
 
 __all__ = ["router"]

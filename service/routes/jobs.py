@@ -7,13 +7,13 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from service.answers import NO_STORE
 from service.asking import IdempotencyKey, asked_from_params, submit
 from service.deps import AskedFirst, Cursor, Limit, Parts, Reader, Service, Writer
 from service.jobs import JobState, Snapshot
-from service.openapi import failures
 from service.schemas import JobJson, JobPage, JobRequest
 from service.watcher import Watch
+from service.web.answers import NO_STORE
+from service.web.openapi import failures
 
 __all__ = ["router"]
 

@@ -3,10 +3,10 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from service.answers import NO_STORE
 from service.deps import Parts, Reader
-from service.metrics import CONTENT_TYPE_LATEST, Metrics
-from service.openapi import failures
+from service.operations.metrics import CONTENT_TYPE_LATEST, Metrics
+from service.web.answers import NO_STORE
+from service.web.openapi import failures
 
 __all__ = ["router"]
 

@@ -2,11 +2,11 @@
 
 from fastapi import APIRouter, Request, Response
 
-from service.answers import TaggedJson
 from service.deps import Parts, Reader
 from service.errors import NotFound
-from service.openapi import failures
 from service.schemas import ModelJson, ModelPage
+from service.web.answers import TaggedJson
+from service.web.openapi import failures
 
 __all__ = ["router"]
 

@@ -8,10 +8,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
 
-from service.answers import IMMUTABLE, etag_matches
-from service.auth import Principal
+from service.access.auth import Principal
 from service.deps import Service
-from service.viewing import SeenResult, SeenSlide, Viewing
+from service.pictures.viewing import SeenResult, SeenSlide, Viewing
+from service.web.answers import IMMUTABLE, etag_matches
 
 __all__ = ["kept_picture", "seen_result", "seen_slide", "viewing_of"]
 

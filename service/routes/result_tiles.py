@@ -7,13 +7,13 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from service.answers import TaggedJson
 from service.errors import NotFound
-from service.openapi import failures
+from service.pictures.tiles import COLORMAP, Colouring
+from service.pictures.viewing import SeenResult, find_tile, find_xyz
 from service.problems import Refusal
 from service.routes.pictures import kept_picture, seen_result, viewing_of
-from service.tiles import COLORMAP, Colouring
-from service.viewing import SeenResult, find_tile, find_xyz
+from service.web.answers import TaggedJson
+from service.web.openapi import failures
 from wsi.deepzoom import TILE_PX, Address
 from wsi.errors import InvalidOption
 from wsi.render import Style

@@ -4,12 +4,12 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from service.answers import TaggedJson
-from service.deliveries import GeoJson, deliver_file, deliver_zarr
 from service.deps import Parts, Reader, Writer
-from service.openapi import failures
 from service.schemas import ResultJson
-from service.shelf import StoredResult
+from service.storage.shelf import StoredResult
+from service.web.answers import TaggedJson
+from service.web.deliveries import GeoJson, deliver_file, deliver_zarr
+from service.web.openapi import failures
 
 __all__ = ["router"]
 

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.responses import Response
 
-from service.openapi import failures
+from service.pictures.viewing import SeenSlide, find_tile
 from service.routes.pictures import kept_picture, seen_slide, viewing_of
-from service.viewing import SeenSlide, find_tile
+from service.web.openapi import failures
 
 __all__ = ["router"]
 

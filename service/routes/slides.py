@@ -3,13 +3,13 @@
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from service.answers import TaggedJson
-from service.bodies import RAW_BODIES, UNLIMITED, media_type_of, read_json, receive_slide
 from service.deps import Cursor, Limit, Parts, Reader, Writer
 from service.errors import NotFound
-from service.library import Stored
-from service.openapi import failures
 from service.schemas import SlideJson, SlidePage, SlideReference
+from service.storage.library import Stored
+from service.web.answers import TaggedJson
+from service.web.bodies import RAW_BODIES, UNLIMITED, media_type_of, read_json, receive_slide
+from service.web.openapi import failures
 
 __all__ = ["router"]
 

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from service.answers import NO_STORE
 from service.deps import Parts, Reader, Service
-from service.openapi import failures
+from service.web.answers import NO_STORE
+from service.web.openapi import failures
 
 __all__ = ["router"]
 

@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 from service.jobs.job import Job, NewResult
-from service.removal import remove
 from service.results import MANIFEST, RUN, ResultFolder
+from service.storage.removal import remove
 from wsi.errors import StoreIncomplete
 from wsi.store.journal import FolderLock
 

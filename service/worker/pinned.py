@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from service.errors import SlideChanged
-from service.gatekeeper import admit_apart
+from service.storage.gatekeeper import admit_apart
 from wsi.errors import WsiError
 from wsi.identity import files_identity
 

@@ -12,8 +12,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.database import open_database, upgrade
 from service.errors import ServiceError
 from service.jobs.sql import SqlQueue
-from service.library import Library
 from service.settings import Settings
+from service.storage.library import Library
 from service.worker.lifeline import end_with_parent
 from service.worker.supervisor import Supervisor
 

@@ -18,9 +18,9 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from service.errors import Stopped
-from service.logs import configure_logs
-from service.reservation import Reservations
+from service.operations.logs import configure_logs
 from service.settings import Settings
+from service.storage.reservation import Reservations
 from service.worker.channel import Channel, ChannelClosed
 from service.worker.failure import failure_of
 from service.worker.faults import Fault, no_fault

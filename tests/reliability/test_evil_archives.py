@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import ArchiveUnsafe
-from service.library import Library
+from service.storage.library import Library
 from tests.reliability.report import report
 from tests.service.shelving import TENANT, files_of, make_engine, make_settings
 from tests.service.zips import HOSTILE

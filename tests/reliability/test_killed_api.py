@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from service.database import open_database
-from service.library import Library
 from service.settings import Settings
+from service.storage.library import Library
 from tests.reliability.queues import fill
 from tests.reliability.report import SEED, report, size
 from tests.reliability.serving import serve_api

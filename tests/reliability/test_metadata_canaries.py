@@ -15,9 +15,9 @@ import tifffile
 from service.database import metadata as tables
 from service.database import open_database, upgrade
 from service.jobs import Job, JobState
-from service.library import Library
 from service.outputs import OUTPUTS
 from service.settings import Settings
+from service.storage.library import Library
 from tests.reliability.report import report
 from tests.reliability.slides import make_picture, write_dicom
 from tests.service.worker.workshop import ROOT, TENANT, Workshop, make_workshop

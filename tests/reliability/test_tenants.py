@@ -13,8 +13,8 @@ import httpx
 import pytest
 from fastapi.routing import iter_route_contexts
 
+from service.access.keys import ApiKeys
 from service.ids import new_id
-from service.keys import ApiKeys
 from tests.reliability.report import report
 from tests.service.api.harness import Api, make_workshop
 

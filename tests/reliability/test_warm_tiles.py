@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 import pytest
 
-from service.keys import ApiKeys
+from service.access.keys import ApiKeys
 from tests.reliability.report import report, size
 from tests.reliability.serving import Served, serve_api
 from tests.service.api.harness import Api, Workshop

@@ -14,8 +14,8 @@ from pathlib import Path
 from sqlalchemy import Engine, event
 
 from service.database import open_database
-from service.retention import clear_orphans
-from service.shelf import Shelf
+from service.storage.retention import clear_orphans
+from service.storage.shelf import Shelf
 from tests.service.shelving import (
     TENANT,
     add_result,

@@ -11,10 +11,10 @@ import tifffile
 from sqlalchemy import Engine, insert
 
 from service.database import jobs, open_database, results, upgrade
-from service.gatekeeper import admit
 from service.ids import new_id
-from service.library import Library
 from service.settings import Settings
+from service.storage.gatekeeper import admit
+from service.storage.library import Library
 from tests.wsi.readers.tiffs import make_pixels
 
 TENANT = "t1"

@@ -16,8 +16,8 @@ import pytest
 import tifffile
 from PIL import Image
 
+from service.access.keys import ApiKeys
 from service.database import open_database, upgrade
-from service.keys import ApiKeys
 from service.settings import Settings
 from tests.service.served import COMMAND, ROOT
 

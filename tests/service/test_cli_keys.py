@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
+from service.access.keys import ApiKeys
 from service.database import open_database
-from service.keys import ApiKeys
 from service.settings import Settings
 from tests.service.test_cli import wsi
 

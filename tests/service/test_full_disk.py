@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine
 
 from service.errors import NoSpace
-from service.library import Library
+from service.storage.library import Library
 from tests.service.shelving import TENANT, files_of, make_engine, make_library, tiff_bytes
 from tests.service.small_disk import Filler, small_disk
 from tests.service.zips import MRXS, pack

@@ -9,9 +9,9 @@ from sqlalchemy import Engine
 
 from service.database import open_database, upgrade
 from service.errors import Conflict, ResultExpired
-from service.library import Stored
-from service.retention import Garbage, collect_garbage
-from service.shelf import Shelf
+from service.storage.library import Stored
+from service.storage.retention import Garbage, collect_garbage
+from service.storage.shelf import Shelf
 from tests.service.postgresql import cluster, fresh_database
 from tests.service.shelving import (
     TENANT,

@@ -16,16 +16,16 @@ import numpy as np
 from fastapi import FastAPI, Request
 
 from models.registry import resolve_model
+from service.access.auth import Principal
 from service.app import create_app, running
-from service.auth import Principal
 from service.deps import Authenticate, Service, opened_service
-from service.gatekeeper import admit
 from service.jobs import Job, NewResult
-from service.library import Library
 from service.pipeline import run_request
 from service.request import HeatmapRequest
 from service.results import MANIFEST
 from service.settings import Settings
+from service.storage.gatekeeper import admit
+from service.storage.library import Library
 from service.submission import ALWAYS, CHOICES
 from tests.service.painted import paint, write_model, write_slide
 from tests.service.shelving import empty_database

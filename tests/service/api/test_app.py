@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.middleware import Edge
+from service.web.middleware import Edge
 from tests.service.api.harness import Api, Workshop
 
 REPOSITORY = Path(__file__).resolve().parents[3]

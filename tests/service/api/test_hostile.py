@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from service.errors import NotAuthenticated
-from service.middleware import Edge
+from service.web.middleware import Edge
 from tests.service.api.harness import Api, Workshop
 from tests.service.api.live import raw_exchange, served
 
@@ -88,7 +88,7 @@ def test_body_that_stops_coming_counts_as_a_client_that_has_gone() -> None:
 def test_slide_that_drips_is_given_up() -> None:
     """Never quiet for as long as nothing may come, and yet too slow."""
     from service.errors import UploadStalled
-    from service.reception import _blocks
+    from service.storage.reception import _blocks
 
     async def drip() -> Any:
         while True:

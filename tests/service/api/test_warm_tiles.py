@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from service.keys import ApiKeys
-from service.warm_tiles import WarmTiles, read_colouring
+from service.access.keys import ApiKeys
+from service.pictures.warm_tiles import WarmTiles, read_colouring
 from tests.service.api.harness import Api, Workshop
 
 PLAIN = ["", "?cmap=magma", "?cmap=gray&vmin=0.25&vmax=.75&threshold=0.5&alpha=1"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.ids import new_id
-from service.logs import configure_logs
+from service.operations.logs import configure_logs
 from service.worker.naming import neutral_name, telling_names
 from service.worker.scrubbing import ScrubbingFormatter, scrub_logs
 

@@ -1,0 +1,1 @@
+"""What viewers are shown of slides and heatmaps, tile by tile."""

@@ -1,0 +1,367 @@
+"""Slides on disk, by tenant: what came as a body, and what lies below the operator's folders.
+
+A body goes to `incoming/`, is checked inside `slides/<id>.partial/`, gets its name by one rename,
+and then its row. What a crash leaves between these steps has no row and no living holder, so that
+cleaning (`service.storage.retention`) can tell it from everything else.
+"""
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, RowMapping, delete, exists, func, insert, select, update
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from service.database import jobs, reading, results, slides
+from service.errors import (
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    QuotaExceeded,
+    TooManyRequests,
+    UnsupportedMedia,
+)
+from service.ids import new_id
+from service.settings import Settings
+from service.storage.archive import SlideArchive
+from service.storage.gatekeeper import Admitted, admit_apart, is_archive, require_slide_like
+from service.storage.incoming import Incoming, Received
+from service.storage.reception import pour
+from service.storage.removal import remove
+from service.storage.reservation import Reservations, space_watched
+from service.storage.roots import resolve_below
+from wsi.errors import StoreIncomplete
+from wsi.identity import files_identity
+from wsi.store.folder import partial_path, publish
+from wsi.store.journal import FolderLock
+
+__all__ = ["INCOMING", "SLIDES", "Library", "Stored", "StoredSlide"]
+
+logger = logging.getLogger(__name__)
+
+INCOMING = "incoming"
+SLIDES = "slides"
+HEAD_BYTES = 1024
+WRITERS = 4  # threads; more would only make one disk seek
+FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+MAX_PLACE = 1000  # characters, as the table has them
+UNFINISHED = ("queued", "running")
+
+
+@dataclass(frozen=True)
+class StoredSlide:
+    """A slide as it was when its row was read."""
+
+    id: str
+    tenant: str
+    sha256: str  # of the bytes that came; of a path see wsi.identity
+    size_bytes: int  # on disk: of an archive, unpacked
+    kind: str  # file, archive, path
+    path: Path  # to give to open_slide
+    facts: Mapping[str, Any] | None  # JSON: size0, mpp … once a reader has opened it
+    created_at: float
+
+
+@dataclass(frozen=True)
+class Stored:
+    slide: StoredSlide
+    created: bool  # False: the tenant had the same bytes already
+
+
+class Library:
+    """All slides of a data folder. Safe to share between threads; any number of processes.
+
+    close() ends its threads.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        engine: Engine,
+        settings: Settings,
+        clock: Callable[[], float] = time.time,
+        *,
+        gate: Callable[[Path], Admitted] = admit_apart,
+    ) -> None:
+        """`gate` looks at a slide's header; the default does so in a process of its own."""
+        self._data, self._engine, self._settings = data.resolve(), engine, settings
+        self._clock, self._gate = clock, gate
+        self._reservations = Reservations(self._data, settings.disk_floor_bytes)
+        self._writers = ThreadPoolExecutor(WRITERS, "upload")
+        self._settlers = ThreadPoolExecutor(WRITERS, "settle")
+        self._uploads: list[Incoming] = []
+        self._beginning = threading.Lock()
+
+    def close(self) -> None:
+        self._writers.shutdown()
+        self._settlers.shutdown()
+
+    async def receive(
+        self,
+        tenant: str,
+        chunks: AsyncIterable[bytes],
+        *,
+        media_type: str | None,
+        content_length: int | None,
+        sha256: str | None = None,
+    ) -> Stored:
+        """Takes a body, for example `request.stream()`; memory for one block of it.
+
+        `sha256`: hex that the client states. `content_length` None: not stated. Nothing is left of
+        a body that is refused, cut off or given up. Raises ServiceError (UnsupportedMedia,
+        TooLarge, QuotaExceeded, NoSpace, InvalidRequest, UploadStalled, ChecksumMismatch,
+        ArchiveUnsafe, TooManyRequests) and WsiError (UnsupportedSlide, CorruptSlide,
+        SlideTooLarge).
+        """
+        return await pour(
+            chunks,
+            partial(self.begin, tenant, media_type, content_length, sha256),
+            partial(self.settle, tenant),
+            stall_s=self._settings.upload_stall_s,
+            writers=self._writers,
+            settlers=self._settlers,
+        )
+
+    def store(
+        self,
+        tenant: str,
+        blocks: Iterable[bytes],
+        *,
+        media_type: str | None = None,
+        content_length: int | None = None,
+        sha256: str | None = None,
+    ) -> Stored:
+        """receive(), for callers without an event loop."""
+        incoming = self.begin(tenant, media_type, content_length, sha256)
+        try:
+            for block in blocks:
+                incoming.write(block)
+        except BaseException:
+            incoming.abort()
+            raise
+        return self.settle(tenant, incoming)
+
+    def begin(
+        self, tenant: str, media_type: str | None, content_length: int | None, sha256: str | None
+    ) -> Incoming:
+        """The first part of receive(): room on the disk, and a file to write to."""
+        if media_type is not None and media_type.partition(";")[0].strip().lower() in FORMS:
+            raise UnsupportedMedia(
+                "a form, not a slide; send the file itself: curl -T slide.svs URL, "
+                "or with -H 'Content-Type: application/octet-stream' --data-binary @slide.svs"
+            )
+        with self._beginning:
+            self._uploads = [upload for upload in self._uploads if upload.is_open]
+            if len(self._uploads) >= self._settings.max_uploads:
+                raise TooManyRequests("too many uploads at the same time; try again in a while")
+            self._uploads.append(self._open(tenant, content_length, sha256))
+            return self._uploads[-1]
+
+    def settle(self, tenant: str, incoming: Incoming) -> Stored:
+        """The second part of receive(): the checks, the name, the row."""
+        try:
+            received = incoming.finish()
+            known = self._by_sha256(tenant, received.sha256)
+            if known is not None:
+                return Stored(known, created=False)
+            with space_watched():
+                return self._admit(tenant, incoming, received)
+        finally:
+            incoming.abort()
+
+    def add_path(self, tenant: str, path: str) -> Stored:
+        """A slide below one of the operator's folders; it stays where it is.
+
+        `path` is absolute, or relative to one of them. Raises InvalidRequest, NotFound (missing,
+        or a link that leads out), UnsupportedSlide, CorruptSlide, SlideTooLarge.
+        """
+        roots = self._settings.slide_roots
+        place = resolve_below(roots, path)
+        if len(str(place)) > MAX_PLACE:
+            raise InvalidRequest(f"a path of more than {MAX_PLACE} characters")
+        admitted = self._gate(place)
+        files = [resolve_below(roots, file) for file in admitted.files]
+        identity = files_identity(files, "the slide")
+        return self._record(
+            tenant, new_id("sld"), identity["sha256"], identity["size_bytes"], "path", str(place)
+        )
+
+    def get(self, tenant: str, slide_id: str) -> StoredSlide:
+        """Raises NotFound, also where the slide is another tenant's."""
+        found = self._select(tenant, slides.c.id == slide_id)
+        if found is None:
+            raise NotFound("no such slide")
+        return found
+
+    def path_of(self, tenant: str, slide_id: str) -> Path:
+        """What open_slide() takes. Raises NotFound."""
+        return self.get(tenant, slide_id).path
+
+    def pinned_sha256(self, tenant: str, slide_id: str) -> str | None:
+        """What the files of a slide that stays in its place must have; None of our own copy, which
+        nobody changes. Raises NotFound."""
+        slide = self.get(tenant, slide_id)
+        return slide.sha256 if slide.kind == "path" else None
+
+    def page(self, tenant: str, *, limit: int, before: str | None = None) -> Sequence[StoredSlide]:
+        """The newest first, at most `limit`, those with an id smaller than `before`."""
+        query = select(slides).where(slides.c.tenant == tenant).order_by(slides.c.id.desc())
+        if before is not None:
+            query = query.where(slides.c.id < before)
+        with reading(self._engine) as connection:
+            return [self._slide(row) for row in connection.execute(query.limit(limit)).mappings()]
+
+    def set_facts(self, tenant: str, slide_id: str, facts: Mapping[str, Any]) -> None:
+        """What a reader found: JSON types. Harmless where the slide has gone."""
+        own = (slides.c.tenant == tenant) & (slides.c.id == slide_id)
+        with self._engine.begin() as connection:
+            connection.execute(update(slides).where(own).values(facts=dict(facts)))
+
+    def delete(self, tenant: str, slide_id: str) -> None:
+        """Its results stay. Raises NotFound; Conflict while a job needs it."""
+        needed = exists().where(jobs.c.slide_id == slides.c.id, jobs.c.state.in_(UNFINISHED))
+        own = (slides.c.tenant == tenant) & (slides.c.id == slide_id)
+        with self._engine.begin() as connection:
+            gone = connection.execute(delete(slides).where(own, ~needed)).rowcount
+        if not gone:
+            self.get(tenant, slide_id)
+            raise Conflict("a job that waits or runs needs this slide; cancel the job first")
+        remove(self._data / SLIDES / slide_id)
+        logger.info("slide deleted", extra={"slide": slide_id})
+
+    def bytes_of(self, tenant: str) -> int:
+        """What a tenant keeps here: slides, less those that stay in place, and results."""
+        sizes = (
+            select(func.coalesce(func.sum(table.c.size_bytes), 0)).where(
+                table.c.tenant == tenant, kept
+            )
+            for table, kept in (
+                (slides, slides.c.kind != "path"),
+                (results, results.c.deleted_at.is_(None)),
+            )
+        )
+        with reading(self._engine) as connection:
+            return sum(int(connection.execute(query).scalar_one()) for query in sizes)
+
+    def _open(self, tenant: str, content_length: int | None, sha256: str | None) -> Incoming:
+        limit = self._settings.max_slide_bytes
+        room = min(max(content_length or 0, 0), limit)
+        return Incoming(
+            self._data / INCOMING,
+            self._reservations.reserve(room, tenant=tenant, check=partial(self._allow, tenant)),
+            limit_bytes=limit,
+            content_length=content_length,
+            sha256=sha256,
+        )
+
+    def _allow(self, tenant: str, under_way_bytes: int) -> None:
+        """Counts uploads under way first, rows second: what moves between them counts twice, for
+        a moment, and never not at all."""
+        quota = self._settings.quota_bytes
+        if quota is None:
+            return
+        used = self.bytes_of(tenant)
+        if used + under_way_bytes > quota:
+            raise QuotaExceeded(
+                f"your slides and results have {used} bytes and uploads under way, this one "
+                f"included, {under_way_bytes}; the limit is {quota}: delete some"
+            )
+
+    def _admit(self, tenant: str, incoming: Incoming, received: Received) -> Stored:
+        """Checks the slide in a folder of its own: a DICOM file's neighbours belong to it."""
+        with received.path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+        slide_id = new_id("sld")
+        folder = self._data / SLIDES / slide_id
+        with ExitStack() as undo:
+            lock = undo.enter_context(_lock_new(partial_path(folder)))
+            undo.callback(shutil.rmtree, partial_path(folder), ignore_errors=True)
+            if is_archive(head):
+                kind, size_bytes = "archive", self._unpack(incoming, partial_path(folder))
+                entry = self._check_unpacked(partial_path(folder))
+            else:
+                require_slide_like(head)
+                kind, size_bytes = "file", received.size_bytes
+                entry = self._check_file(received.path, partial_path(folder))
+            publish(partial_path(folder), folder)
+            undo.pop_all()
+            with lock:
+                place = f"{SLIDES}/{slide_id}" + (f"/{entry}" if entry else "")
+                return self._record(tenant, slide_id, received.sha256, size_bytes, kind, place)
+
+    def _check_file(self, path: Path, folder: Path) -> str:
+        """Moves the body into the folder and gives it its format's name."""
+        moved = path.rename(folder / "slide")
+        entry = f"slide{self._gate(moved).suffix}"
+        moved.rename(folder / entry)
+        return entry
+
+    def _unpack(self, incoming: Incoming, folder: Path) -> int:
+        with incoming.path.open("rb") as file, SlideArchive(file) as archive:
+            archive.require_at_most(self._settings.max_slide_bytes)
+            incoming.reservation.grow(archive.stated_bytes, replacing=True)
+            return archive.extract(folder, incoming.reservation.spend)
+
+    def _check_unpacked(self, folder: Path) -> str:
+        entry = "slide.mrxs" if (folder / "slide.mrxs").is_file() else ""
+        self._gate(folder / entry)
+        return entry
+
+    def _record(
+        self, tenant: str, slide_id: str, sha256: str, size_bytes: int, kind: str, place: str
+    ) -> Stored:
+        """Adds the row, or finds that the same bytes came at the same time: then ours go."""
+        row = {
+            "id": slide_id,
+            "tenant": tenant,
+            "sha256": sha256,
+            "size_bytes": size_bytes,
+            "kind": kind,
+            "place": place,
+            "created_at": self._clock(),
+        }
+        while True:
+            try:
+                with self._engine.begin() as connection:
+                    connection.execute(insert(slides).values(row))
+                logger.info("slide stored", extra={"slide": slide_id})
+                return Stored(self.get(tenant, slide_id), created=True)
+            except IntegrityError:
+                known = self._by_sha256(tenant, sha256)
+                if known is not None:  # else it has just been deleted: once more
+                    remove(self._data / SLIDES / slide_id)
+                    return Stored(known, created=False)
+            except SQLAlchemyError:
+                if not self._select(tenant, slides.c.id == slide_id):  # the answer may be lost
+                    remove(self._data / SLIDES / slide_id)
+                raise
+
+    def _by_sha256(self, tenant: str, sha256: str) -> StoredSlide | None:
+        return self._select(tenant, slides.c.sha256 == sha256)
+
+    def _select(self, tenant: str, condition: Any) -> StoredSlide | None:
+        query = select(slides).where(slides.c.tenant == tenant, condition)
+        with reading(self._engine) as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        return None if row is None else self._slide(row)
+
+    def _slide(self, row: RowMapping) -> StoredSlide:
+        fields = {name: row[name] for name in row if name != "place"}
+        return StoredSlide(path=self._data / row["place"], **fields)
+
+
+def _lock_new(folder: Path) -> FolderLock:
+    """A new folder, locked. Cleaning may look at it between its making and its lock: once more."""
+    while True:
+        try:
+            return FolderLock(folder)
+        except StoreIncomplete:
+            time.sleep(0.01)
