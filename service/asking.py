@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import Header
 from fastapi.concurrency import run_in_threadpool
 
+from service.access.auth import Owner
 from service.catalogue import Offered
 from service.deps import Service
 from service.jobs import Snapshot
@@ -43,9 +44,15 @@ def asked_from_params(body: JobRequest | BatchRequest, idempotency_key: str | No
     )
 
 
-async def submit(service: Service, slide: StoredSlide, offered: Offered, asked: Asked) -> Snapshot:
+async def submit(
+    service: Service,
+    slide: StoredSlide,
+    offered: Offered,
+    asked: Asked,
+    key_id: str | None,
+) -> Snapshot:
     """The job that stands for the work, as it is now. Wakes who listens."""
-    snapshot = await run_in_threadpool(submit_now, service, slide, offered, asked)
+    snapshot = await run_in_threadpool(submit_now, service, slide, offered, asked, key_id)
     service.watcher.wake()
     return snapshot
 
@@ -55,9 +62,13 @@ def submit_now(
     slide: StoredSlide,
     offered: Offered,
     asked: Asked,
+    key_id: str | None,
     batch_id: str | None = None,
 ) -> Snapshot:
-    """submit(), for a thread. Raises InvalidOption, QueueFull, IdempotencyMismatch."""
+    """submit(), for a thread. Raises InvalidOption, QueueFull, IdempotencyMismatch, QuotaExceeded.
+
+    Work that is done already is answered to those, too, whose quota is used up.
+    """
     new = submission(
         slide.tenant,
         slide.id,
@@ -67,6 +78,9 @@ def submit_now(
         asked,
         version=__version__,
         batch_id=batch_id,
+        key_id=key_id,
     )
+    if service.shelf.find(new.tenant, new.work_key) is None:
+        service.library.quota.require_some(Owner(new.tenant, key_id))
     job = service.queue.submit(new).job
     return Snapshot(job, service.queue.position(job))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from service.access.auth import Owner
 from service.asking import asked_from_params, submit_now
 from service.batches import Member
 from service.deps import Service
@@ -23,12 +24,14 @@ Found = tuple[str | None, Callable[[], StoredSlide]]
 """The name by which a pattern found a slide, and how to get it."""
 
 
-def begin_batch(service: Service, tenant: str, body: BatchRequest, key: str | None) -> str:
+def begin_batch(service: Service, owner: Owner, body: BatchRequest, key: str | None) -> str:
     """The id of a batch whose jobs are in the queue. The same key: goes on where it ended.
 
     A file that is no slide is a line in the report; a slide id that does not exist refuses all.
-    Raises NotFound, InvalidRequest, InvalidOption, UnknownModel, QueueFull, IdempotencyMismatch.
+    Raises NotFound, InvalidRequest, InvalidOption, UnknownModel, QueueFull, IdempotencyMismatch,
+    QuotaExceeded.
     """
+    tenant = owner.tenant
     offered, asked = service.catalogue.get(body.model), asked_from_params(body)
     require_valid(asked, offered.card)
     slides = list(_find(service, tenant, body))
@@ -45,7 +48,7 @@ def begin_batch(service: Service, tenant: str, body: BatchRequest, key: str | No
             reason = problem_of(error)
             service.batches.add(batch_id, Member(number, name, error=reason))
             continue
-        job = submit_now(service, slide, offered, asked, batch_id).job
+        job = submit_now(service, slide, offered, asked, owner.key_id, batch_id).job
         service.batches.add(batch_id, Member(number, name, slide.id, job.id))
     return batch_id
 

@@ -79,6 +79,7 @@ slides = Table(
     Column("place", String(1000), nullable=False),  # relative to the data folder, or a path
     Column("facts", JSON(none_as_null=True)),  # size0, mpp … once a reader has opened it
     Column("created_at", Float, nullable=False),
+    Column("key_id", String(30)),  # of the API key that it came with: whose quota it counts to
     UniqueConstraint("tenant", "sha256"),
     Index(None, "tenant", "id"),
 )
@@ -112,6 +113,7 @@ jobs = Table(
     Column("started_at", Float),
     Column("finished_at", Float),
     Column("updated_at", Float, nullable=False),
+    Column("key_id", String(30)),  # of the API key that asked first
     # the order of claims; with not_before it answers `position` without the table
     Index("ix_jobs_claim", "state", text("priority DESC"), "id", "not_before"),
     Index(
@@ -153,6 +155,7 @@ results = Table(
     Column("manifest_sha256", String(64), nullable=False),
     Column("created_at", Float, nullable=False),
     Column("deleted_at", Float),  # the row stays for a while, so that 410 can be told from 404
+    Column("key_id", String(30)),  # of its job
     Index(None, "tenant", "id"),
     Index(
         "uq_results_tenant_work_key_live",
@@ -199,6 +202,7 @@ api_keys = Table(
     Column("created_at", Float, nullable=False),
     Column("expires_at", Float),
     Column("revoked_at", Float),
+    Column("quota_bytes", BigInteger),  # NULL: only its tenant's limit
 )
 
 workers = Table(

@@ -63,6 +63,7 @@ def submission(
     *,
     version: str,
     batch_id: str | None = None,
+    key_id: str | None = None,
 ) -> NewJob:
     """The job that makes what was asked of a slide.
 
@@ -78,6 +79,7 @@ def submission(
         priority=asked.priority,
         batch_id=batch_id,
         idempotency_key=asked.idempotency_key,
+        key_id=key_id,
     )
 
 

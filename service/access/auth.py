@@ -2,7 +2,15 @@
 
 from dataclasses import dataclass, field
 
-__all__ = ["LOCAL", "Principal"]
+__all__ = ["LOCAL", "Owner", "Principal"]
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose share of the disk something takes: a tenant's, and that of the key it came with."""
+
+    tenant: str
+    key_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -12,6 +20,10 @@ class Principal:
     tenant: str
     key_id: str | None = None
     scopes: frozenset[str] = field(default_factory=lambda: frozenset({"read", "write"}))
+
+    @property
+    def owner(self) -> Owner:
+        return Owner(self.tenant, self.key_id)
 
 
 LOCAL = Principal("local")

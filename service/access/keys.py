@@ -32,6 +32,7 @@ class ApiKey:
     created_at: float
     expires_at: float | None
     revoked_at: float | None
+    quota_bytes: int | None  # of slides and results that came by it; None: its tenant's limit only
 
 
 class ApiKeys:
@@ -48,10 +49,13 @@ class ApiKeys:
         name: str,
         scopes: Iterable[str] = SCOPES,
         expires_in_s: float | None = None,
+        quota_bytes: int | None = None,
     ) -> tuple[ApiKey, str]:
         """A key and its secret, which is nowhere afterwards. Raises InvalidRequest."""
         chosen = tuple(scope for scope in SCOPES if scope in set(scopes))
         _check(tenant, name, scopes)
+        if quota_bytes is not None and not 0 <= quota_bytes < 2**63:
+            raise InvalidRequest(f"quota {quota_bytes}: use bytes from 0 to {2**63 - 1}")
         now = self._clock()
         key = ApiKey(
             id=new_id("key", now),
@@ -61,6 +65,7 @@ class ApiKeys:
             created_at=now,
             expires_at=None if expires_in_s is None else now + expires_in_s,
             revoked_at=None,
+            quota_bytes=quota_bytes,
         )
         secret = PREFIX + secrets.token_urlsafe(32)
         row = {**vars(key), "scopes": list(chosen), "sha256": _sha256(secret)}

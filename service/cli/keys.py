@@ -27,6 +27,10 @@ def create(
     name: Annotated[str, typer.Option(help="What the key is for, to know it by.")] = "key",
     read_only: Annotated[bool, typer.Option("--read-only", help="It may not write.")] = False,
     days: Annotated[float | None, typer.Option(min=0, help="How long it is in force.")] = None,
+    quota: Annotated[
+        str | None,
+        typer.Option(help="The most that its slides and results may take: 500MB, 2GiB, bytes."),
+    ] = None,
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
@@ -36,6 +40,7 @@ def create(
         name,
         ("read",) if read_only else ("read", "write"),
         None if days is None else days * 86400,
+        None if quota is None else _bytes_from_text(quota),
     )
     print_json(_facts(key) | {"key": secret}) if as_json else say(secret)
 
@@ -54,7 +59,7 @@ def list_keys(
     for key in found:
         facts = _facts(key)
         ends = "revoked" if facts["revoked_at"] else facts["expires_at"] or "no end"
-        say(f"{key.id}  {key.tenant}  {key.name}  {'+'.join(key.scopes)}  {ends}")
+        say(f"{key.id}  {key.tenant}  {key.name}  {'+'.join(key.scopes)}  {ends}{_quota(key)}")
 
 
 @keys_app.command("revoke")
@@ -79,9 +84,24 @@ def _open_keys(data: Path | None) -> "ApiKeys":
     return ApiKeys(engine)
 
 
+def _bytes_from_text(text: str) -> int:
+    from pydantic import ByteSize, TypeAdapter, ValidationError
+
+    from service.errors import InvalidRequest
+
+    try:
+        return int(TypeAdapter(ByteSize).validate_python(text))
+    except ValidationError as error:
+        raise InvalidRequest(f"quota {text!r}: use a size like 500MB or 2GiB") from error
+
+
 def _facts(key: "ApiKey") -> dict[str, Any]:
     times = ("created_at", "expires_at", "revoked_at")
     return {**vars(key), **{name: _rfc3339(getattr(key, name)) for name in times}}
+
+
+def _quota(key: "ApiKey") -> str:
+    return "" if key.quota_bytes is None else f"  at most {key.quota_bytes} bytes"
 
 
 def _rfc3339(at: float | None) -> str | None:

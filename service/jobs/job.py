@@ -52,6 +52,7 @@ class NewJob:
     priority: int = 0  # the larger goes first; of equal ones the older
     batch_id: str | None = None
     idempotency_key: str | None = None  # of the client; unique within a tenant
+    key_id: str | None = None  # of the API key that asks: the result counts to its quota
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class Job:
     started_at: float | None  # of the last attempt
     finished_at: float | None
     updated_at: float
+    key_id: str | None  # of the API key that asked first
 
 
 @dataclass(frozen=True)

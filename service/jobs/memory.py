@@ -253,6 +253,7 @@ class MemoryQueue:
             started_at=None,
             finished_at=None if done is None else now,
             updated_at=now,
+            key_id=new.key_id,
         )
         self._jobs[job.id] = job
         return job

@@ -293,6 +293,7 @@ class SqlQueue:
             **dict.fromkeys(("done", "total", "attempt", "fence"), 0),
             "not_before": 0.0,  # not `now`: a clock put back must not make it wait
             **dict.fromkeys(("created_at", "updated_at"), now),
+            "key_id": new.key_id,
         }
         return _job(connection.execute(insert(jobs).values(row).returning(jobs)).one())
 
@@ -314,6 +315,7 @@ class SqlQueue:
             "size_bytes": result.size_bytes,
             "manifest_sha256": result.manifest_sha256,
             "created_at": self._now(),
+            "key_id": job.key_id,
         }
         new = self._insert(results).values(row).returning(results.c.id)
         unless_live = new.on_conflict_do_nothing(

@@ -25,9 +25,7 @@ async def create_batch(
     idempotency_key: IdempotencyKey = None,
 ) -> BatchJson:
     """Asks for heatmaps of many slides. Sent again with its key after a failure, it goes on."""
-    batch_id = await run_in_threadpool(
-        begin_batch, service, principal.tenant, body, idempotency_key
-    )
+    batch_id = await run_in_threadpool(begin_batch, service, principal.owner, body, idempotency_key)
     service.watcher.wake()
     batch = service.resources.batch(
         await run_in_threadpool(service.batches.get, principal.tenant, batch_id)

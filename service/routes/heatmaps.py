@@ -7,6 +7,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from service.access.auth import Owner
 from service.asking import IdempotencyKey, submit
 from service.catalogue import Offered
 from service.deps import Parts, Service, Writer
@@ -107,9 +108,9 @@ async def create_heatmap(
     if wanted is None:
         raise Refusal("not-acceptable", f"accept one of {', '.join(TYPES)}")
     slide, offered, asked = await _receive(
-        request, service, principal.tenant, options, idempotency_key
+        request, service, principal.owner, options, idempotency_key
     )
-    snapshot = await submit(service, slide, offered, asked)
+    snapshot = await submit(service, slide, offered, asked, principal.key_id)
     wait_s = wait_preferred(prefer or [])
     if wait_s and not snapshot.job.state.is_final:
         wait_s = int(min(wait_s, service.settings.max_wait_s))
@@ -121,7 +122,7 @@ async def create_heatmap(
 
 
 async def _receive(
-    request: Request, service: Service, tenant: str, options: Options, key: str | None
+    request: Request, service: Service, owner: Owner, options: Options, key: str | None
 ) -> tuple[StoredSlide, Offered, Asked]:
     """Options first: what is refused for them has stored nothing."""
     form = None
@@ -132,10 +133,14 @@ async def _receive(
     asked = Asked(mpp=options.mpp, stride_px=options.stride, idempotency_key=key)
     require_valid(asked, offered.card)
     if form is None:
-        stored = await receive_slide(request, service, tenant)
+        stored = await receive_slide(request, service, owner)
     else:
         stored = await service.library.receive(
-            tenant, form.file(), media_type=None, content_length=None
+            owner.tenant,
+            form.file(),
+            media_type=None,
+            content_length=None,
+            key_id=owner.key_id,
         )
     return stored.slide, offered, asked
 

@@ -43,7 +43,7 @@ async def create_job(
     offered = service.catalogue.get(body.model)
     asked = asked_from_params(body, idempotency_key)
     slide = await run_in_threadpool(service.library.get, principal.tenant, body.slide_id)
-    snapshot = await submit(service, slide, offered, asked)
+    snapshot = await submit(service, slide, offered, asked, principal.key_id)
     job = service.resources.job(snapshot)
     response.headers["Location"] = job.links.self
     response.headers["Cache-Control"] = NO_STORE

@@ -40,7 +40,7 @@ async def create_slide(request: Request, service: Parts, principal: Writer) -> R
     if media_type_of(request) == "application/json":
         stored = await _refer(request, service, principal.tenant)
     else:
-        stored = await receive_slide(request, service, principal.tenant)
+        stored = await receive_slide(request, service, principal.owner)
     slide = service.resources.slide(stored.slide)
     headers = {"Location": slide.links.self, "Cache-Control": "no-store"}
     return Response(

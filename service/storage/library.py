@@ -17,15 +17,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, RowMapping, delete, exists, func, insert, select, update
+from sqlalchemy import Engine, RowMapping, delete, exists, insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from service.database import jobs, reading, results, slides
+from service.access.auth import Owner
+from service.database import jobs, reading, slides
 from service.errors import (
     Conflict,
     InvalidRequest,
     NotFound,
-    QuotaExceeded,
     TooManyRequests,
     UnsupportedMedia,
 )
@@ -34,6 +34,7 @@ from service.settings import Settings
 from service.storage.archive import SlideArchive
 from service.storage.gatekeeper import Admitted, admit_apart, is_archive, require_slide_like
 from service.storage.incoming import Incoming, Received
+from service.storage.quota import Quota
 from service.storage.reception import pour
 from service.storage.removal import remove
 from service.storage.reservation import Reservations, space_watched
@@ -95,6 +96,7 @@ class Library:
         self._data, self._engine, self._settings = data.resolve(), engine, settings
         self._clock, self._gate = clock, gate
         self._reservations = Reservations(self._data, settings.disk_floor_bytes)
+        self.quota = Quota(engine, settings.quota_bytes)
         self._writers = ThreadPoolExecutor(WRITERS, "upload")
         self._settlers = ThreadPoolExecutor(WRITERS, "settle")
         self._uploads: list[Incoming] = []
@@ -112,10 +114,12 @@ class Library:
         media_type: str | None,
         content_length: int | None,
         sha256: str | None = None,
+        key_id: str | None = None,
     ) -> Stored:
         """Takes a body, for example `request.stream()`; memory for one block of it.
 
-        `sha256`: hex that the client states. `content_length` None: not stated. Nothing is left of
+        `sha256`: hex that the client states. `key_id`: of the API key that it came with, whose
+        quota it counts to. `content_length` None: not stated. Nothing is left of
         a body that is refused, cut off or given up. Raises ServiceError (UnsupportedMedia,
         TooLarge, QuotaExceeded, NoSpace, InvalidRequest, UploadStalled, ChecksumMismatch,
         ArchiveUnsafe, TooManyRequests) and WsiError (UnsupportedSlide, CorruptSlide,
@@ -123,8 +127,8 @@ class Library:
         """
         return await pour(
             chunks,
-            partial(self.begin, tenant, media_type, content_length, sha256),
-            partial(self.settle, tenant),
+            partial(self.begin, tenant, media_type, content_length, sha256, key_id),
+            partial(self.settle, tenant, key_id=key_id),
             stall_s=self._settings.upload_stall_s,
             writers=self._writers,
             settlers=self._settlers,
@@ -138,19 +142,25 @@ class Library:
         media_type: str | None = None,
         content_length: int | None = None,
         sha256: str | None = None,
+        key_id: str | None = None,
     ) -> Stored:
         """receive(), for callers without an event loop."""
-        incoming = self.begin(tenant, media_type, content_length, sha256)
+        incoming = self.begin(tenant, media_type, content_length, sha256, key_id)
         try:
             for block in blocks:
                 incoming.write(block)
         except BaseException:
             incoming.abort()
             raise
-        return self.settle(tenant, incoming)
+        return self.settle(tenant, incoming, key_id=key_id)
 
     def begin(
-        self, tenant: str, media_type: str | None, content_length: int | None, sha256: str | None
+        self,
+        tenant: str,
+        media_type: str | None,
+        content_length: int | None,
+        sha256: str | None,
+        key_id: str | None = None,
     ) -> Incoming:
         """The first part of receive(): room on the disk, and a file to write to."""
         if media_type is not None and media_type.partition(";")[0].strip().lower() in FORMS:
@@ -162,10 +172,10 @@ class Library:
             self._uploads = [upload for upload in self._uploads if upload.is_open]
             if len(self._uploads) >= self._settings.max_uploads:
                 raise TooManyRequests("too many uploads at the same time; try again in a while")
-            self._uploads.append(self._open(tenant, content_length, sha256))
+            self._uploads.append(self._open(Owner(tenant, key_id), content_length, sha256))
             return self._uploads[-1]
 
-    def settle(self, tenant: str, incoming: Incoming) -> Stored:
+    def settle(self, tenant: str, incoming: Incoming, *, key_id: str | None = None) -> Stored:
         """The second part of receive(): the checks, the name, the row."""
         try:
             received = incoming.finish()
@@ -173,7 +183,7 @@ class Library:
             if known is not None:
                 return Stored(known, created=False)
             with space_watched():
-                return self._admit(tenant, incoming, received)
+                return self._admit(Owner(tenant, key_id), incoming, received)
         finally:
             incoming.abort()
 
@@ -191,7 +201,12 @@ class Library:
         files = [resolve_below(roots, file) for file in admitted.files]
         identity = files_identity(files, "the slide")
         return self._record(
-            tenant, new_id("sld"), identity["sha256"], identity["size_bytes"], "path", str(place)
+            Owner(tenant),
+            new_id("sld"),
+            identity["sha256"],
+            identity["size_bytes"],
+            "path",
+            str(place),
         )
 
     def get(self, tenant: str, slide_id: str) -> StoredSlide:
@@ -239,43 +254,20 @@ class Library:
 
     def bytes_of(self, tenant: str) -> int:
         """What a tenant keeps here: slides, less those that stay in place, and results."""
-        sizes = (
-            select(func.coalesce(func.sum(table.c.size_bytes), 0)).where(
-                table.c.tenant == tenant, kept
-            )
-            for table, kept in (
-                (slides, slides.c.kind != "path"),
-                (results, results.c.deleted_at.is_(None)),
-            )
-        )
-        with reading(self._engine) as connection:
-            return sum(int(connection.execute(query).scalar_one()) for query in sizes)
+        return self.quota.used(Owner(tenant))
 
-    def _open(self, tenant: str, content_length: int | None, sha256: str | None) -> Incoming:
+    def _open(self, owner: Owner, content_length: int | None, sha256: str | None) -> Incoming:
         limit = self._settings.max_slide_bytes
         room = min(max(content_length or 0, 0), limit)
         return Incoming(
             self._data / INCOMING,
-            self._reservations.reserve(room, tenant=tenant, check=partial(self._allow, tenant)),
+            self._reservations.reserve(room, owner=owner, check=partial(self.quota.require, owner)),
             limit_bytes=limit,
             content_length=content_length,
             sha256=sha256,
         )
 
-    def _allow(self, tenant: str, under_way_bytes: int) -> None:
-        """Counts uploads under way first, rows second: what moves between them counts twice, for
-        a moment, and never not at all."""
-        quota = self._settings.quota_bytes
-        if quota is None:
-            return
-        used = self.bytes_of(tenant)
-        if used + under_way_bytes > quota:
-            raise QuotaExceeded(
-                f"your slides and results have {used} bytes and uploads under way, this one "
-                f"included, {under_way_bytes}; the limit is {quota}: delete some"
-            )
-
-    def _admit(self, tenant: str, incoming: Incoming, received: Received) -> Stored:
+    def _admit(self, owner: Owner, incoming: Incoming, received: Received) -> Stored:
         """Checks the slide in a folder of its own: a DICOM file's neighbours belong to it."""
         with received.path.open("rb") as file:
             head = file.read(HEAD_BYTES)
@@ -295,7 +287,7 @@ class Library:
             undo.pop_all()
             with lock:
                 place = f"{SLIDES}/{slide_id}" + (f"/{entry}" if entry else "")
-                return self._record(tenant, slide_id, received.sha256, size_bytes, kind, place)
+                return self._record(owner, slide_id, received.sha256, size_bytes, kind, place)
 
     def _check_file(self, path: Path, folder: Path) -> str:
         """Moves the body into the folder and gives it its format's name."""
@@ -316,12 +308,13 @@ class Library:
         return entry
 
     def _record(
-        self, tenant: str, slide_id: str, sha256: str, size_bytes: int, kind: str, place: str
+        self, owner: Owner, slide_id: str, sha256: str, size_bytes: int, kind: str, place: str
     ) -> Stored:
         """Adds the row, or finds that the same bytes came at the same time: then ours go."""
+        tenant = owner.tenant
         row = {
             "id": slide_id,
-            "tenant": tenant,
+            **vars(owner),
             "sha256": sha256,
             "size_bytes": size_bytes,
             "kind": kind,
@@ -354,7 +347,7 @@ class Library:
         return None if row is None else self._slide(row)
 
     def _slide(self, row: RowMapping) -> StoredSlide:
-        fields = {name: row[name] for name in row if name != "place"}
+        fields = {name: row[name] for name in row if name not in ("place", "key_id")}
         return StoredSlide(path=self._data / row["place"], **fields)
 
 

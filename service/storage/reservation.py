@@ -16,21 +16,36 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from service.access.auth import Owner
 from service.errors import NoSpace
 
-__all__ = ["Reservation", "Reservations", "space_watched"]
+__all__ = ["Check", "Held", "Reservation", "Reservations", "space_watched"]
 
 LEDGER = "reservations"
-RECORD = struct.Struct("<QQ32s")  # bytes in all, bytes not written yet, sha256 of the tenant
+RECORD = struct.Struct("<QQ32s32s")  # bytes in all, not written yet, sha256 of tenant and of key
 GATE = ".lock"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SQLITE_FULL = 13
+
+
+NOBODY = Owner("")
 
 
 class Entry(NamedTuple):
     total: int
     left: int
     tenant: bytes
+    key: bytes  # of the tenant's, so that no other tenant has it
+
+
+class Held(NamedTuple):
+    """Bytes of live reservations, the one that is asked for included."""
+
+    tenant: int
+    key: int  # those that came with the same API key, or with none
+
+
+Check = Callable[[Held], None]
 
 
 class Reservations:
@@ -42,39 +57,38 @@ class Reservations:
         self._floor = floor_bytes
 
     def reserve(
-        self, size_bytes: int, *, tenant: str = "", check: Callable[[int], None] | None = None
+        self, size_bytes: int, *, owner: Owner = NOBODY, check: Check | None = None
     ) -> "Reservation":
         """Holds room until it is closed. Raises NoSpace.
 
-        `check` is called with all bytes that the tenant's live reservations hold, this one
-        included, while nobody else can reserve; what it raises goes through.
+        `check` is called with what the owner's live reservations hold, this one included, while
+        nobody else can reserve; what it raises goes through.
         """
-        digest = hashlib.sha256(tenant.encode()).digest()
         with self._gate():
-            entry = Entry(size_bytes, size_bytes, digest)
-            self._require(Entry(0, 0, digest), entry, check)
+            entry = Entry(size_bytes, size_bytes, *_digests(owner))
+            self._require(entry._replace(total=0, left=0), entry, check)
             return Reservation(self, self._folder, entry, check)
 
     def held(self, tenant: str | None = None) -> int:
         """Bytes that live reservations hold, written or not: a tenant's, or all."""
-        digest = None if tenant is None else hashlib.sha256(tenant.encode()).digest()
+        digest = None if tenant is None else _digests(Owner(tenant))[0]
         with self._gate():
             return sum(e.total for e in self._live() if digest in (None, e.tenant))
 
-    def update(
-        self, record: int, old: Entry, new: Entry, check: Callable[[int], None] | None
-    ) -> None:
+    def update(self, record: int, old: Entry, new: Entry, check: Check | None) -> None:
         """Writes a reservation's numbers, after finding room for what they are more."""
         with self._gate():
             if new.left > old.left:
                 self._require(old, new, check)
             os.pwrite(record, RECORD.pack(*new), 0)
 
-    def _require(self, old: Entry, new: Entry, check: Callable[[int], None] | None) -> None:
+    def _require(self, old: Entry, new: Entry, check: Check | None) -> None:
         live = self._live()
         if check:
-            held = sum(entry.total for entry in live if entry.tenant == new.tenant)
-            check(held - old.total + new.total)
+            more = new.total - old.total
+            tenants = [entry for entry in live if entry.tenant == new.tenant]
+            keys = [entry for entry in tenants if entry.key == new.key]
+            check(Held(*(sum(entry.total for entry in own) + more for own in (tenants, keys))))
         status = os.statvfs(self._folder)
         promised = sum(entry.left for entry in live)
         free = status.f_bavail * status.f_frsize - promised - self._floor
@@ -115,7 +129,7 @@ class Reservation:
         ledger: Reservations,
         folder: Path,
         entry: Entry,
-        check: Callable[[int], None] | None,
+        check: Check | None,
     ) -> None:
         self._ledger, self._entry, self._check = ledger, entry, check
         with space_watched("the disk has no room for a reservation"):
@@ -146,7 +160,7 @@ class Reservation:
         self._set(self._entry.total, max(0, self._entry.left - size_bytes))
 
     def _set(self, total: int, left: int) -> None:
-        new = Entry(total, left, self._entry.tenant)
+        new = self._entry._replace(total=total, left=left)
         self._ledger.update(self._descriptor, self._entry, new, self._check)
         self._entry = new
 
@@ -182,6 +196,11 @@ def space_watched(sentence: str = "the disk is full; try again later") -> Iterat
         if getattr(getattr(error, "orig", None), "sqlite_errorcode", None) == SQLITE_FULL:
             raise NoSpace(sentence) from error
         raise
+
+
+def _digests(owner: Owner) -> tuple[bytes, bytes]:
+    names = (owner.tenant, f"{owner.tenant}\0{owner.key_id or ''}")
+    return tuple(hashlib.sha256(name.encode()).digest() for name in names)  # type: ignore[return-value]
 
 
 def _is_free(descriptor: int) -> bool:

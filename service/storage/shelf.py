@@ -102,5 +102,5 @@ class Shelf:
             return connection.execute(select(results).where(*conditions)).mappings().one_or_none()
 
     def _result(self, row: RowMapping) -> StoredResult:
-        fields = {name: row[name] for name in row if name != "deleted_at"}
+        fields = {name: row[name] for name in row if name not in ("deleted_at", "key_id")}
         return StoredResult(folder=self._folder / row["id"], **fields)

@@ -7,6 +7,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
+from service.access.auth import Owner
 from service.deps import Service
 from service.errors import InvalidRequest, TooLarge, UnsupportedMedia
 from service.storage.digests import sha256_from_digests
@@ -56,17 +57,18 @@ def content_length_of(request: Request) -> int | None:
     return int(field)
 
 
-async def receive_slide(request: Request, service: Service, tenant: str) -> Stored:
+async def receive_slide(request: Request, service: Service, owner: Owner) -> Stored:
     """The raw body, to the disk while it comes. Raises what Library.receive() raises."""
     media_type = media_type_of(request)
     if media_type in NO_SLIDES or media_type == MULTIPART:
         raise UnsupportedMedia(explain_type(media_type, request))
     return await service.library.receive(
-        tenant,
+        owner.tenant,
         request.stream(),
         media_type=media_type,
         content_length=content_length_of(request),
         sha256=sha256_of(request),
+        key_id=owner.key_id,
     )
 
 

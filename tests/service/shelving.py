@@ -112,6 +112,7 @@ def add_result(
     created_at: float = 1000.0,
     job_id: str = "job_x",
     work_key: str | None = None,
+    key_id: str | None = None,
 ) -> str:
     """A row and its folder with a manifest of `size_bytes`."""
     result_id = new_id("res")
@@ -127,6 +128,7 @@ def add_result(
         "size_bytes": size_bytes,
         "manifest_sha256": "0" * 64,
         "created_at": created_at,
+        "key_id": key_id,
     }
     with engine.begin() as connection:
         connection.execute(insert(results).values(row))

@@ -22,6 +22,21 @@ def test_a_key_is_made_listed_and_revoked(tmp_path: Path) -> None:
     assert "revoked" in wsi("keys", "list", *data).stdout
 
 
+def test_a_key_has_a_quota_of_its_own(tmp_path: Path) -> None:
+    data = ("--data", str(tmp_path / "wsi"))
+    made = wsi("keys", "create", "--tenant", "clinic", "--quota", "2GiB", *data, "--json")
+    assert json.loads(made.stdout)["quota_bytes"] == 2 * 1024**3
+    assert "at most 2147483648 bytes" in wsi("keys", "list", *data).stdout
+
+
+def test_a_quota_that_is_no_size_makes_no_key(tmp_path: Path) -> None:
+    data = ("--data", str(tmp_path / "wsi"))
+    done = wsi("keys", "create", "--tenant", "clinic", "--quota", "much", *data)
+    assert done.returncode != 0
+    assert "quota 'much': use a size like 500MB or 2GiB" in done.stderr
+    assert wsi("keys", "list", *data).stdout == ""
+
+
 def test_an_unknown_key_cannot_be_revoked(tmp_path: Path) -> None:
     done = wsi("keys", "revoke", "key_1", "--data", str(tmp_path))
     assert done.returncode == 1

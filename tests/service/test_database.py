@@ -11,6 +11,7 @@ from sqlalchemy import Engine, func, insert, inspect, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from service.database import (
+    api_keys,
     downgrade,
     idempotency_keys,
     metadata,
@@ -25,7 +26,17 @@ from tests.service.postgresql import cluster, fresh_database
 BEAT = {"id": "w1", "seen_at": 0.0, "facts": {}}
 
 IN_WORDS = {
-    "sqlite": "SELECT tbl_name, name, sql FROM sqlite_master",
+    "sqlite": """
+        SELECT m.name, c.name, json_array(c.type, c."notnull", c.dflt_value, c.pk)
+            FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table'
+        UNION ALL SELECT m.name, i.name, json_array(i."unique", i.partial, c.seqno, c.name)
+            FROM sqlite_master m, pragma_index_list(m.name) i, pragma_index_xinfo(i.name) c
+            WHERE m.type = 'table'
+        UNION ALL SELECT m.name, 'fk', json_array(f."from", f."table", f."to", f.on_delete)
+            FROM sqlite_master m, pragma_foreign_key_list(m.name) f WHERE m.type = 'table'
+        UNION ALL SELECT tbl_name, name, sql FROM sqlite_master
+            WHERE type = 'index' AND sql IS NOT NULL
+    """,
     "postgresql": """
         SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'
         UNION ALL SELECT table_name, column_name,
@@ -70,6 +81,22 @@ def test_upgraded_postgresql_has_the_tables_of_the_code() -> None:
     assert {name for name, *_ in described(engine)} == set(metadata.tables)
     engine.dispose()
     other.dispose()
+
+
+def test_rows_of_an_older_release_are_kept(sqlite: Engine) -> None:
+    upgrade(sqlite)
+    downgrade(sqlite, "0001")
+    old = text(
+        "INSERT INTO api_keys (id, tenant, name, sha256, scopes, created_at)"
+        " VALUES ('key_1', 'ann', 'laptop', 'ab', '[\"read\"]', 1.0)"
+    )
+    with sqlite.begin() as connection:
+        connection.execute(old)
+    upgrade(sqlite)
+
+    with reading(sqlite) as connection:
+        row = connection.execute(select(api_keys)).one()
+    assert (row.id, row.scopes, row.quota_bytes) == ("key_1", ["read"], None)
 
 
 def test_a_downgrade_leaves_nothing_and_can_be_taken_back(sqlite: Engine) -> None:

@@ -22,6 +22,13 @@ def test_a_key_opens_its_tenant(engine: Engine) -> None:
     assert keys.principal(secret) == Principal("clinic", key.id, frozenset({"read"}))
 
 
+@pytest.mark.parametrize("quota", [-1, 2**63])
+def test_a_quota_that_no_disk_has_is_refused(engine: Engine, quota: int) -> None:
+    with pytest.raises(InvalidRequest, match=f"quota {quota}"):
+        ApiKeys(engine).create("clinic", "viewer", quota_bytes=quota)
+    assert ApiKeys(engine).page() == []
+
+
 def test_only_a_hash_of_the_secret_is_kept(engine: Engine) -> None:
     _, secret = ApiKeys(engine).create("clinic", "viewer")
     with reading(engine) as connection:

@@ -27,6 +27,14 @@ class SubmittingContract:
         assert job.id.startswith("job_")
         assert job.result_id.startswith("res_")
 
+    def test_a_job_says_which_key_asked_first(self, queue: Queue) -> None:
+        job = queue.submit(new_job(key_id="key_1")).job
+        again = queue.submit(new_job(key_id="key_2")).job
+
+        assert (job.key_id, again.key_id) == ("key_1", "key_1")
+        assert queue.submit(new_job("other")).job.key_id is None
+        assert claimed(queue).key_id == "key_1"
+
     def test_equal_work_that_waits_or_runs_is_one_job(self, queue: Queue) -> None:
         first = queue.submit(new_job())
         second = queue.submit(new_job())

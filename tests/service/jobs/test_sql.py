@@ -36,7 +36,7 @@ class SqlContract(QueueContract):
     def test_a_result_is_recorded_with_its_success(
         self, queue: Queue, engine: Engine, clock: FakeClock
     ) -> None:
-        job = start(queue, new_job())
+        job = start(queue, new_job(key_id="key_1"))
         queue.succeed(job, result_of(job, size_bytes=6_000_000_000))
         with engine.connect() as connection:
             row = connection.execute(select(results)).one()
@@ -45,7 +45,7 @@ class SqlContract(QueueContract):
         assert (row.slide_id, row.work_key) == ("sld_1", "work")
         assert (row.size_bytes, row.manifest_sha256) == (6_000_000_000, "ab" * 32)
         assert row.created_at == pytest.approx(clock.now, abs=1)
-        assert row.deleted_at is None
+        assert (row.deleted_at, row.key_id) == (None, "key_1")
 
     def test_a_stale_owner_records_no_result(
         self, queue: Queue, engine: Engine, clock: FakeClock

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from service.access.auth import Owner
 from service.errors import NoSpace, QuotaExceeded
-from service.storage.reservation import Reservations, space_watched
+from service.storage.reservation import Held, Reservations, space_watched
 
 MIB = 1 << 20
 
@@ -26,7 +27,7 @@ def test_what_is_held_is_not_promised_again(tmp_path: Path):
     """Of all that is free, nine tenths can be held once, not twice."""
     ledger = Reservations(tmp_path)
     most = free_bytes(tmp_path) * 9 // 10
-    with ledger.reserve(most, tenant="a"):
+    with ledger.reserve(most, owner=Owner("a")):
         assert (ledger.held(), ledger.held("a"), ledger.held("b")) == (most, most, 0)
         with pytest.raises(NoSpace, match=rf"{most} bytes are needed and \d+ are free"):
             Reservations(tmp_path).reserve(most)
@@ -43,9 +44,9 @@ def test_what_was_written_is_not_counted_twice(tmp_path: Path):
     """The disk shows it as used; only what is still to come is held."""
     ledger = Reservations(tmp_path)
     most = free_bytes(tmp_path) * 9 // 10
-    with ledger.reserve(most, tenant="a") as held:
+    with ledger.reserve(most, owner=Owner("a")) as held:
         held.spend(most)
-        ledger.reserve(most, tenant="b").close()
+        ledger.reserve(most, owner=Owner("b")).close()
         assert ledger.held("a") == most
 
 
@@ -62,23 +63,35 @@ def test_a_reservation_grows_only_while_there_is_room(tmp_path: Path):
 
 
 def test_the_check_sees_all_that_the_tenant_holds(tmp_path: Path):
-    seen: list[int] = []
+    seen: list[Held] = []
     ledger = Reservations(tmp_path)
-    with ledger.reserve(10, tenant="a"), ledger.reserve(100, tenant="b"):
-        with ledger.reserve(1000, tenant="a", check=seen.append) as third:
+    with ledger.reserve(10, owner=Owner("a")), ledger.reserve(100, owner=Owner("b")):
+        with ledger.reserve(1000, owner=Owner("a"), check=seen.append) as third:
             third.grow(5)
-        assert seen == [1010, 1015]
+        assert [held.tenant for held in seen] == [1010, 1015]
 
-        def refuse(_bytes: int) -> None:
+        def refuse(_held: Held) -> None:
             raise QuotaExceeded("no")
 
         with pytest.raises(QuotaExceeded):
-            ledger.reserve(1, tenant="a", check=refuse)
+            ledger.reserve(1, owner=Owner("a"), check=refuse)
         assert ledger.held("a") == 10
 
 
+def test_the_check_tells_one_key_from_the_others_of_its_tenant(tmp_path: Path):
+    seen: list[Held] = []
+    ledger = Reservations(tmp_path)
+    with (
+        ledger.reserve(10, owner=Owner("a", "k1")),
+        ledger.reserve(100, owner=Owner("a", "k2")),
+        ledger.reserve(1000, owner=Owner("b", "k1")),
+    ):
+        ledger.reserve(1, owner=Owner("a", "k1"), check=seen.append).close()
+    assert seen == [Held(tenant=111, key=11)]
+
+
 def test_nobody_else_reserves_while_one_is_checked(tmp_path: Path):
-    def require_locked(_bytes: int) -> None:
+    def require_locked(_held: Held) -> None:
         with (
             (tmp_path / "reservations" / ".lock").open("rb") as lock,
             pytest.raises(BlockingIOError),
