@@ -7,7 +7,7 @@ from typing import Any
 import jwt
 
 from service.access.auth import Principal
-from service.errors import InvalidRequest, NotAuthenticated
+from service.errors import Busy, InvalidRequest, NotAuthenticated
 
 __all__ = ["ALGORITHMS", "JwtVerifier"]
 
@@ -42,7 +42,10 @@ class JwtVerifier:
         self._issuer, self._audience, self._tenant_claim = issuer, audience, tenant_claim
 
     def principal(self, token: str) -> Principal:
-        """Whose token it is. Raises NotAuthenticated."""
+        """Whose token it is. Raises NotAuthenticated; Busy where the provider's keys cannot be had.
+
+        PyJWT answers a key that is not of the token's algorithm with TypeError.
+        """
         try:
             claims = jwt.decode(
                 token,
@@ -53,7 +56,9 @@ class JwtVerifier:
                 leeway=LEEWAY_S,
                 options={"require": ["exp", "iss", "aud", self._tenant_claim]},
             )
-        except (jwt.PyJWTError, ValueError) as error:
+        except jwt.PyJWKClientConnectionError as error:
+            raise Busy("the identity provider does not answer; send the request again") from error
+        except (jwt.PyJWTError, ValueError, TypeError) as error:
             raise NotAuthenticated(f"the token is not accepted ({_reason(error)})") from error
         return _principal(claims, self._tenant_claim)
 

@@ -7,15 +7,17 @@ from typing import Any
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from jwt.algorithms import ECAlgorithm
 
 from service.access.auth import Principal
 from service.access.jwts import JwtVerifier
-from service.errors import InvalidRequest, NotAuthenticated
+from service.errors import Busy, InvalidRequest, NotAuthenticated
 
 KEY = generate_private_key(SECP256R1())
 OTHER_KEY = generate_private_key(SECP256R1())
+RSA_KEY = rsa.generate_private_key(65537, 2048)
 
 
 @pytest.fixture
@@ -55,6 +57,7 @@ def test_a_scope_narrows_what_a_token_may_do(verifier: JwtVerifier) -> None:
         (make_token(key=OTHER_KEY), "signature"),
         (make_token(kid="k2"), "malformed"),
         (make_token(key="s" * 64, algorithm="HS256"), "malformed"),
+        (make_token(key=RSA_KEY, algorithm="RS256"), "malformed"),  # of another kind than k1
         (jwt.encode({"sub": "ada"}, None, algorithm="none", headers={"kid": "k1"}), "malformed"),
         ("", "malformed"),
         ("a.b.c", "malformed"),
@@ -63,6 +66,12 @@ def test_a_scope_narrows_what_a_token_may_do(verifier: JwtVerifier) -> None:
 def test_any_other_token_opens_nothing(verifier: JwtVerifier, token: str, why: str) -> None:
     with pytest.raises(NotAuthenticated, match=why):
         verifier.principal(token)
+
+
+def test_a_provider_that_is_away_is_no_wrong_token() -> None:
+    nobody = JwtVerifier(issuer="https://id", audience="wsi", jwks_url="https://127.0.0.1:1/keys")
+    with pytest.raises(Busy, match="does not answer"):
+        nobody.principal(make_token())
 
 
 def test_keys_come_from_one_place_and_safely(tmp_path: Path) -> None:
