@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import numpy as np
 import openslide
@@ -17,8 +18,10 @@ from wsi.readers.limits import check_level_count, check_slide_size
 from wsi.readers.properties import read_bounds, read_number, read_power
 from wsi.readers.resolution import Stated, resolve, stated_by_tiff
 from wsi.readers.tiffgate import RESAVE, orientation_warnings
-from wsi.readers.tifflevels import TiffLevels
 from wsi.slide import RGB, WHITE, Level, SlideInfo
+
+if TYPE_CHECKING:
+    from wsi.readers.tifflevels import TiffLevels
 
 __all__ = ["OpenSlideSlide", "can_open", "open_openslide"]
 
@@ -123,8 +126,10 @@ class OpenSlideSlide(BaseSlide):
         turned = tiff.main.orientation > 1
         return turned or not float(handle.level_downsamples[level]).is_integer()
 
-    def _exact_levels(self) -> TiffLevels | None:
+    def _exact_levels(self) -> "TiffLevels | None":
         """None where tifffile does not know the file's kind of TIFF."""
+        from wsi.readers.tifflevels import TiffLevels  # brings zarr, which takes 0.25 s to import
+
         with self._exact_lock:
             if not self._exact_tried and self._source.tiff is not None:
                 self._exact_tried = True
