@@ -139,6 +139,7 @@ class Runner:
                 if order.get("do") == "stop":
                     self._stopped = str(order["job"])
                 else:
+                    self._stopped = None  # that was an attempt of before, perhaps at the same job
                     self._orders.put(order)
         except ChannelClosed:  # nobody is left to work for
             os._exit(0)

@@ -6,7 +6,7 @@ import select
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -30,6 +30,8 @@ DATABASE_ERRORS = (OperationalError, InterfaceError, PoolTimeout)
 """The database is away, locked or its disk is full: it will be asked again."""
 
 LONGEST_PAUSE_S = 60.0
+
+Answer = TypeVar("Answer")
 
 
 class Slides(Protocol):
@@ -128,16 +130,20 @@ class Supervisor:
         folder = self._settings.data / "results" / job.result_id
         folder.parent.mkdir(parents=True, exist_ok=True)
         try:
-            slide = self._slides.path_of(job.tenant, job.slide_id)
-            sha256 = self._slides.pinned_sha256(job.tenant, job.slide_id)
+            found = self._insist(lambda: self._find_slide(job))
         except ServiceError as error:
             ended = Ended(Outcome.FAILED, failure=failure_of(error, folder, folder))
         else:
-            ended = self._attempt(job, slide, folder, sha256)
+            stopped = Ended(Outcome.STOPPED, Why.SHUTDOWN)
+            ended = stopped if found is None else self._attempt(job, folder, *found)
         self._log(job, "attempt ended: %s", ended)
         self._settle(job, folder, ended)
 
-    def _attempt(self, job: Job, slide: Path, folder: Path, sha256: str | None) -> Ended:
+    def _find_slide(self, job: Job) -> tuple[Path, str | None]:
+        path = self._slides.path_of(job.tenant, job.slide_id)
+        return path, self._slides.pinned_sha256(job.tenant, job.slide_id)
+
+    def _attempt(self, job: Job, folder: Path, slide: Path, sha256: str | None) -> Ended:
         attempt = Attempt(
             job,
             self._runner,
@@ -207,12 +213,12 @@ class Supervisor:
         if now.state.is_final and not has_it:
             discard(folder)
 
-    def _insist(self, tell: Callable[[], bool]) -> bool | None:
-        """Tells the queue until it has heard; None where the worker has to stop before that: the
-        lease then ends by itself."""
+    def _insist(self, ask: Callable[[], Answer]) -> Answer | None:
+        """Asks the database until it has answered; None where the worker has to stop before that:
+        the lease then ends by itself."""
         while True:
             try:
-                return tell()
+                return ask()
             except DATABASE_ERRORS as error:
                 self._complain(error)
                 if self._stopping:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from service.database import results as results_table
 from service.jobs import Job, JobState, Verdict
@@ -219,7 +220,6 @@ def test_folder_of_a_job_that_another_worker_has_stays(workshop: Workshop):
 
 def test_queue_that_is_away_for_a_while_loses_no_result(workshop: Workshop):
     """As where the database's disk is full: the first answers are errors."""
-    from sqlalchemy.exc import OperationalError
 
     class Troubled:
         def __init__(self) -> None:
@@ -246,6 +246,46 @@ def test_queue_that_is_away_for_a_while_loses_no_result(workshop: Workshop):
 
     assert workshop.get(job).state is JobState.SUCCEEDED
     assert (troubled.errors["claim"], troubled.errors["succeed"]) == (0, 0)
+
+
+def test_job_that_was_lost_and_comes_back_is_done(workshop: Workshop):
+    """To the same runner, which was told to stop its first attempt."""
+
+    class Losing:
+        lost = 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(workshop.queue, name)
+
+        def heartbeat(self, job: Job, *where: Any) -> Verdict:
+            if self.lost == 0:
+                self.lost += 1
+                assert workshop.queue.hand_back(job)
+            return workshop.queue.heartbeat(job, *where)
+
+    losing = Losing()
+
+    job = ended(workshop, workshop.submit(), queue=losing)
+
+    assert (job.state, job.fence, losing.lost) == (JobState.SUCCEEDED, 2, 1)
+
+
+def test_library_that_is_away_for_a_while_costs_no_attempt(workshop: Workshop):
+    class Away(SlidesInFolders):
+        errors = 2
+
+        def path_of(self, tenant: str, slide_id: str) -> Path:
+            if self.errors:
+                self.errors -= 1
+                raise OperationalError("statement", {}, Exception("server closed the connection"))
+            return super().path_of(tenant, slide_id)
+
+    job, slides = workshop.submit(), Away(workshop.settings.data)
+    supervisor = Supervisor(workshop.settings, workshop.queue, slides, worker_id="tester")
+    supervisor.run(until_empty=True)
+
+    job = workshop.get(job)
+    assert (job.state, job.attempt, slides.errors) == (JobState.SUCCEEDED, 1, 0)
 
 
 def test_supervisor_imports_neither_torch_nor_a_decoder(tmp_path: Path):
