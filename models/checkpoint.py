@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from models.card import file_sha256
 from models.errors import WeightsError
+from models.pickles import read_pickled
 from wsi.store.folder import partial_file
 
 __all__ = ["import_state_dict", "load_backbone", "load_weights", "read_weights", "save_weights"]
@@ -23,6 +26,9 @@ State = Mapping[str, Tensor]
 # Trainers wrap the state dict under one of these names.
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 PARALLEL_PREFIX = "module."
+NAMED_DIGEST = re.compile(r"-(?P<digest>[0-9a-f]{8})\.pth$")
+DENSE_LAYER = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
+COUNTER = "num_batches_tracked"  # of batch norms; weights of before 2018 lack it
 
 
 def save_weights(
@@ -86,30 +92,36 @@ def load_weights(
 
 
 def load_backbone(network: nn.Module, path: Path, sha256: str | None = None) -> nn.Module:
-    """Fills all but the last layer, which stays as it was built: weights of other classes.
+    """Fills all but the head, which stays as it was built: weights of other classes.
 
-    Where the number of classes happens to be equal the last layer is left alone too.
+    Where the number of classes happens to be equal the head is left alone too.
     """
     state, _ = read_weights(path, sha256)
-    layer = _head(network).rpartition(".")[0]
-    kept = frozenset(name for name in network.state_dict() if name.rpartition(".")[0] == layer)
-    _fill(network, {name: state[name] for name in state.keys() - kept}, path, kept)
+    head = _head(network).partition(".")[0] + "."
+    own = network.state_dict()
+    kept = frozenset(name for name in own if name.startswith(head) or name.endswith(COUNTER))
+    given = {name: state[name] for name in state if not name.startswith(head)}
+    _fill(network, {name: given[name] for name in given.keys() - kept}, path, kept)
     return network
 
 
 def import_state_dict(pth: Path, out: Path) -> str:
     """A PyTorch state dict → safetensors of the same dtypes; the sha256 to pin.
 
-    The only place that unpickles, and only tensors (`weights_only`). Raises WeightsError.
+    Nothing is unpickled. torchvision ends the name of a file with a dash and the first digits of
+    its sha256: such a file is checked. Raises WeightsError.
     """
-    try:
-        loaded = torch.load(pth, map_location="cpu", weights_only=True)
-    except Exception as error:  # unpicklers raise what the bytes make them raise
+    _check_name(pth)
+    return save_weights(_state_from(read_pickled(pth), pth), out, dtype=None)
+
+
+def _check_name(pth: Path) -> None:
+    stated = NAMED_DIGEST.search(pth.name)
+    if stated and pth.is_file() and not file_sha256(pth).startswith(stated["digest"]):
         raise WeightsError(
-            f"{pth} cannot be read as a PyTorch state dict ({_first_sentence(error)}); "
-            "it is damaged, or holds more than tensors: save its state_dict() again"
-        ) from error
-    return save_weights(_state_from(loaded, pth), out, dtype=None)
+            f"{pth} is not the file that its name says: its sha256 does not begin with "
+            f"{stated['digest']}; download it again, or rename it"
+        )
 
 
 def _stored(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
@@ -185,9 +197,9 @@ def _state_from(loaded: Any, pth: Path) -> dict[str, Tensor]:
             raise WeightsError(
                 f"{pth}: {name!r} is a {type(value).__name__}, not a tensor; save its state_dict()"
             )
-    return {str(name).removeprefix(PARALLEL_PREFIX): tensor for name, tensor in loaded.items()}
+    return {_renamed(str(name)): tensor for name, tensor in loaded.items()}
 
 
-def _first_sentence(error: Exception) -> str:
-    """torch goes on with advice to trust the file, which is none here."""
-    return str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__
+def _renamed(name: str) -> str:
+    """As torchvision names a parameter today: its DenseNet is stored with dots that are none."""
+    return DENSE_LAYER.sub(r"\1\2", name.removeprefix(PARALLEL_PREFIX))
