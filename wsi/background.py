@@ -27,17 +27,30 @@ def background_colour(rgb: NDArray[np.uint8]) -> RGB:
     fill unscanned parts with. Where the result is dark, strongly tinted or pink there is no glass
     in the picture (a microscope field full of tissue), and white is returned.
     """
+    import cv2
+
     step = max(1, int((rgb.shape[0] * rgb.shape[1] / SAMPLE_PX) ** 0.5))
-    channels = np.ascontiguousarray(rgb[::step, ::step].reshape(-1, 3).T)
-    scanned = channels[:, (channels != 255).any(axis=0)]
-    if scanned.shape[1] < LEAST_SHARE * channels.shape[1]:
+    planes = [np.ascontiguousarray(rgb[::step, ::step, i]) for i in range(3)]
+    scanned = (planes[0] & planes[1] & planes[2]) != 255
+    if scanned.sum() < LEAST_SHARE * scanned.size:
         return WHITE
-    brightest = scanned[1] >= np.percentile(scanned[1], 99) - BAND
-    red, green, blue = (int(value) for value in np.median(scanned[:, brightest], axis=1))
+    brightest = scanned & (planes[1] >= _quantile(planes[1], scanned, 0.99) - BAND)
+    red, green, blue = (int(_quantile(plane, brightest, 0.5)) for plane in planes)
     colour = (red, green, blue)
     if min(colour) < DARKEST or max(colour) - min(colour) > STRONGEST_TINT:
         return WHITE
     return WHITE if (red + blue) / 2 - green > PINKEST else colour
+
+
+def _quantile(plane: NDArray[np.uint8], where: NDArray[np.bool_], part: float) -> float:
+    """np.quantile() of the pixels that are set in `where`, by counting: a fifth of its time."""
+    import cv2
+
+    counts = cv2.calcHist([plane], [0], where.view(np.uint8), [256], [0, 256])
+    ranks = np.cumsum(counts.ravel().astype(np.int64))
+    place = (ranks[-1] - 1) * part
+    low, high = np.searchsorted(ranks, (int(place), min(int(place) + 1, ranks[-1] - 1)), "right")
+    return float(low + (high - low) * (place - int(place)))
 
 
 def normalise_background(rgb: NDArray[np.uint8], colour: RGB) -> NDArray[np.uint8]:

@@ -181,10 +181,12 @@ def tissue_areas0(
     columns0, rows0: where each starts and ends, level-0 px, real numbers. Exact areas: the mask's
     cumulative sum is read between its pixels.
     """
-    total = np.pad(np.cumsum(np.cumsum(mask.tissue, 0, dtype=np.int32), 1), ((1, 0), (1, 0)))
-    left, right = (_interpolated(total.T, x / mask.px0.x) for x in columns0)
-    top, bottom = (_interpolated((right - left).T, y / mask.px0.y) for y in rows0)
-    return np.asarray((bottom - top) * mask.px0.x * mask.px0.y, np.float64)
+    import cv2
+
+    total = cv2.integral(mask.tissue.view(np.uint8))  # int32, a row and a column of 0 first
+    top, bottom = (_interpolated(total, y / mask.px0.y) for y in rows0)
+    left, right = (_interpolated((bottom - top).T, x / mask.px0.x) for x in columns0)
+    return np.asarray((right - left).T * mask.px0.x * mask.px0.y, np.float64)
 
 
 def select_tiles(

@@ -12,7 +12,7 @@ head-and-neck section (pixels of chroma above 25), against pens of five slides:
   green's density reaches 1.7-3, and not even a blood clot is over 1.6 with red / green below 0.13.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -112,21 +112,37 @@ def find_pen(rgb: NDArray[np.uint8], mpp: float, colour: RGB) -> NDArray[np.bool
     """
     found = np.zeros(rgb.shape[:2], np.uint8)
     for plane, rule in zip(_classified(rgb, colour), PEN_KINDS.values(), strict=True):
-        found |= _grown(_strokes(plane, mpp), rule.halo_um, mpp)
+        strokes = _strokes(plane, mpp)
+        if strokes.any():
+            found |= _grown(strokes, rule.halo_um, mpp)
     return found.view(np.bool_)
 
 
 def _classified(rgb: NDArray[np.uint8], colour: RGB) -> list[Plane]:
-    """For each kind a uint8 plane (height, width): 0 tissue or glass, 1 rim, 2 core."""
+    """For each kind a uint8 plane (height, width): 0 tissue or glass, 1 rim, 2 core.
+
+    All 0 where no pixel of the picture has the kind's core colour, as on most slides.
+    """
     planes = [np.zeros(rgb.shape[:2], np.uint8) for _ in PEN_KINDS]
+    rules = list(zip(planes, PEN_KINDS.values(), strict=True))
+    for rows, channels in _densities(rgb, colour):
+        for plane, rule in rules:
+            plane[rows] = rule.core(*channels)
+    rules = [(plane, rule) for plane, rule in rules if plane.any()]
+    for rows, channels in _densities(rgb, colour) if rules else ():
+        for plane, rule in rules:
+            rim = rule.rim(*channels).view(np.uint8)
+            plane[rows] = rim + (rim & plane[rows])
+    return planes
+
+
+def _densities(rgb: NDArray[np.uint8], colour: RGB) -> Iterator[tuple[slice, list[Plane]]]:
+    """Some rows at a time: which, and their optical densities in red, green and blue."""
     rows = max(1, STRIP_PX // rgb.shape[1])
     for top in range(0, len(rgb), rows):
-        density = optical_density(rgb[top : top + rows], colour)
-        channels = [np.ascontiguousarray(density[..., i]) for i in range(3)]
-        for plane, rule in zip(planes, PEN_KINDS.values(), strict=True):
-            rim = rule.rim(*channels)
-            plane[top : top + rows] = rim.view(np.uint8) + (rim & rule.core(*channels))
-    return planes
+        part = slice(top, top + rows)
+        density = optical_density(rgb[part], colour)
+        yield part, [np.ascontiguousarray(density[..., i]) for i in range(3)]
 
 
 def _strokes(plane: Plane, mpp: float) -> Plane:
