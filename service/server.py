@@ -10,7 +10,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.app import create_app
-from service.database import open_database, upgrade
+from service.database import open_database
+from service.deps import opened_service
 from service.errors import InvalidRequest
 from service.settings import Settings
 from service.storage.housekeeping import Housekeeper
@@ -34,10 +35,9 @@ FLEET_S = 10.0
 def serve(settings: Settings, announce: Callable[[str], object]) -> None:
     """Until SIGTERM or SIGINT. `announce` is told the URL once it answers.
 
-    Raises InvalidRequest, before anything listens.
+    Raises InvalidRequest, ModelError, before anything listens.
     """
     require_safe_address(settings)
-    settings.data.mkdir(parents=True, exist_ok=True)
     prepare(settings)
     app = create_app(settings)
     fleet = Fleet(worker_environments(settings))
@@ -62,13 +62,13 @@ def _keep_house(settings: Settings) -> None:
 
 
 def prepare(settings: Settings) -> None:
-    """This release's tables, and no leftovers of a process that died."""
-    engine = open_database(settings.database)
-    try:
-        upgrade(engine)
-        clear_orphans(settings, engine)
-    finally:
-        engine.dispose()
+    """This release's tables, and no leftovers of a process that died.
+
+    All parts are opened once, because uvicorn would tell their errors as traces. Raises what a
+    wrong setting deserves.
+    """
+    with opened_service(settings) as service:
+        clear_orphans(settings, service.engine)
 
 
 def require_safe_address(settings: Settings) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from models.errors import ModelError
 from service.errors import NoSpace, ServiceError
 from service.problems import problem, problem_of
+from service.worker.naming import LEAST_LETTERS, neutral_name
 from wsi.errors import WsiError
 
 __all__ = ["Failure", "failure_of", "lost_runner", "retry_delay_s"]
@@ -35,7 +36,9 @@ class Failure:
 
 def failure_of(error: BaseException, slide: Path, folder: Path) -> Failure:
     """The problem names neither the slide's file nor a path of the server."""
-    hide = {str(slide): "the slide", slide.name: "the slide", str(folder.parent): "the results"}
+    names = (slide.name, neutral_name(slide) if slide.suffix else "")
+    shown = [str(slide), *(name for name in names if len(name) >= LEAST_LETTERS)]
+    hide = {**dict.fromkeys(shown, "the slide"), str(folder.parent): "the results"}
     if _is_disk_full(error):
         full = NoSpace("the disk of the results is full; make room, then send the job again")
         return Failure(problem_of(full) | {"detail": str(full)}, is_foreseen=True)

@@ -101,10 +101,17 @@ class Fleet:
             place.process, place.start_at = None, now + pause_s
             logger.error("a worker ended with code %d; next in %.1f s", code, pause_s)
         if now >= place.start_at:
+            self._start(place, now)
+
+    def _start(self, place: _Place, now: float) -> None:
+        try:
             place.process = subprocess.Popen(
                 self._command, env=dict(place.environment), stdin=subprocess.DEVNULL
             )
             place.began_at = now
+        except OSError as error:  # no memory for a process; with this thread all workers would end
+            place.start_at = now + LONGEST_PAUSE_S
+            logger.error("no worker can be started: %s; again in %g s", error, LONGEST_PAUSE_S)
 
 
 def worker_environments(settings: Settings) -> list[dict[str, str]]:

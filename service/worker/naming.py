@@ -5,7 +5,7 @@ from pathlib import Path
 
 from service.ids import ID_PATTERN
 
-__all__ = ["neutral_name", "telling_names"]
+__all__ = ["LEAST_LETTERS", "neutral_name", "telling_names"]
 
 SUFFIXES = frozenset((
     *(".bif", ".dcm", ".jpeg", ".jpg", ".mrxs", ".ndpi", ".png"),

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from service.errors import InvalidRequest
 from service.server import require_safe_address
 from service.settings import Settings
 from service.worker.fleet import Fleet
-from tests.service.served import LIMIT_S, Served, children_of, is_alive, wait_for
+from tests.service.served import COMMAND, LIMIT_S, Served, children_of, is_alive, wait_for
 from tests.service.worker.workshop import make_slide
 
 
@@ -42,6 +43,42 @@ def test_worker_that_dies_is_replaced_and_all_end_together():
     fleet.close(LIMIT_S)
     assert fleet.pids == []
     assert not any(is_alive(pid) for pid in {*first, *second})
+
+
+def test_machine_that_has_no_memory_for_a_worker_is_asked_again_later(tmp_path: Path):
+    """As fork(2) fails; the thread that starts workers must go on, or all of them would end."""
+    gone = str(tmp_path / "gone")
+    fleet = Fleet([dict(os.environ), {}], [gone])
+    fleet.start()
+    wait_for(lambda: all(place.start_at for place in fleet._places))
+    assert fleet._thread.is_alive()
+    fleet.close(LIMIT_S)
+    assert fleet.pids == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"WSI_MODEL": "nobody"}, "no model is named 'nobody'"),
+        ({"WSI_AUTH": "jwt"}, "set WSI_JWT_ISSUER and WSI_JWT_AUDIENCE too"),
+        ({"WSI_PORT": "many"}, "a setting (WSI_…) has a value that it cannot have"),
+    ],
+)
+def test_wrong_setting_is_one_sentence_and_no_service(
+    tmp_path: Path, settings: dict[str, str], sentence: str
+):
+    done = subprocess.run(
+        [*COMMAND, "serve"],
+        env=os.environ | {"WSI_DATA": str(tmp_path), "WSI_PORT": "0"} | settings,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: ")
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.fixture
