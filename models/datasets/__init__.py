@@ -1,5 +1,6 @@
 """Labelled sets of pictures: their layouts on disk, their pixels, and what is wrong with them."""
 
+from models.datasets.decoded import LabelledStore, decoded
 from models.datasets.idc import PUBLISHED_FOLDER, TILE_MPP, TILE_PX
 from models.datasets.items import Damage, Item, Pictures
 from models.datasets.labelled import Labelled, Labels, require_trainable
@@ -14,9 +15,11 @@ __all__ = [
     "Damage",
     "Item",
     "Labelled",
+    "LabelledStore",
     "Labels",
     "Pictures",
     "TileSet",
+    "decoded",
     "load_tiles",
     "open_data",
     "require_trainable",
