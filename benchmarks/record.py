@@ -1,0 +1,68 @@
+"""What a measurement needs beside its figures to be made again: where, with what, when, how."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+__all__ = ["circumstances", "write_record"]
+
+PACKAGES = ("wsi-heatmap", "numpy", "torch", "torchvision", "imagecodecs", "simplejpeg",
+            "openslide-bin", "opencv-python-headless", "zarr")  # fmt: skip
+
+
+def circumstances() -> dict[str, Any]:
+    """Machine, versions, commit, date and command of this process."""
+    return {
+        "command": " ".join(["python -m", _module(), *map(_unrooted, sys.argv[1:])]),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "machine": _machine(),
+        "versions": {"python": platform.python_version()}
+        | {name: metadata.version(name) for name in PACKAGES},
+    }
+
+
+def write_record(path: Path, results: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(circumstances() | results, indent=1) + "\n", "utf-8")
+
+
+def _module() -> str:
+    spec = sys.modules["__main__"].__spec__
+    return spec.name.removesuffix(".__main__") if spec else Path(sys.argv[0]).stem
+
+
+def _unrooted(argument: str) -> str:
+    """A path of this machine tells others nothing but where we keep things."""
+    return Path(argument).name if Path(argument).is_absolute() else argument
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "processor": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "system": platform.system() + " " + platform.release(),
+    }
+
+
+def _cpu_name() -> str:
+    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.machine())
+
+
+def _commit() -> str:
+    """With a + where files were changed since."""
+    root = Path(__file__).parent
+    out = subprocess.run(
+        ["git", "describe", "--always", "--abbrev=10", "--dirty=+"],
+        cwd=root, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    return out.stdout.strip() or "unknown"
