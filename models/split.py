@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
-from models.datasets import TileSet
+from models.datasets import Labels, Pictures, TileSet
+from models.datasets.digests import identical, with_digests
 from models.errors import DatasetError
 from wsi.store.folder import partial_file
 
 __all__ = [
     "HALF_COMPLETE",
     "IDC_SPLIT",
+    "LEFT_OUT",
     "PARTS",
     "PatientRow",
     "Split",
     "draw_split",
     "read_split",
+    "require_apart",
     "write_split",
 ]
 
@@ -28,6 +34,9 @@ IDC_SPLIT = Path(__file__).parent / "splits" / "idc.json"
 # All IDC tiles of these are here, but a sample of the others.
 HALF_COMPLETE = frozenset({"8956", "8959"})
 PARTS = ("train", "validation", "test")
+LEFT_OUT = "none"
+"""The part of a patient that a split does not use."""
+SetOfLabels = TypeVar("SetOfLabels", bound=Labels)
 SHARES: Mapping[str, tuple[float, float, float]] = {
     "sampled": (0.65, 0.15, 0.20),
     "complete": (0.58, 0.21, 0.21),
@@ -44,21 +53,27 @@ METHOD = (
 
 @dataclass(frozen=True)
 class PatientRow:
+    """classes: pictures by class, where the set is not IDC."""
+
     patient: str
     part: str
     complete: bool
     tiles: int
-    idc_tiles: int
+    idc_tiles: int | None = None
+    classes: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Split:
-    """unlisted: the part of a patient that is not in the list."""
+    """unlisted: the part of a patient that is not in the list, or LEFT_OUT. classes: what the
+    counts of its rows are of. patients_known: false where each picture counts as a patient."""
 
     seed: int
     method: str
     unlisted: str
     rows: tuple[PatientRow, ...]
+    classes: tuple[str, ...] = ()
+    patients_known: bool = True
 
     def patients(self, part: str, *, complete: bool | None = None) -> list[str]:
         """Listed patients of a part; only complete or only sampled ones where asked."""
@@ -71,12 +86,52 @@ class Split:
     def part_of(self, patient: str) -> str:
         return next((row.part for row in self.rows if row.patient == patient), self.unlisted)
 
-    def take(self, tiles: TileSet, part: str, *, complete: bool | None = None) -> TileSet:
-        """The tiles of one part. Unlisted patients count as sampled."""
+    def parts_of(self, data: Labels) -> npt.NDArray[np.str_]:
+        """Of each row its part: str (n,)."""
+        part = {row.patient: row.part for row in self.rows}
+        return np.array([part.get(patient, self.unlisted) for patient in data.patient.tolist()])
+
+    def take(self, data: SetOfLabels, part: str, *, complete: bool | None = None) -> SetOfLabels:
+        """The pictures of one part. Unlisted patients count as sampled."""
         wanted = set(self.patients(part, complete=complete))
         if self.unlisted == part and not complete:
-            wanted |= set(tiles.patients) - {row.patient for row in self.rows}
-        return tiles.of_patients(wanted)
+            wanted |= set(data.patients) - {row.patient for row in self.rows}
+        return data.of_patients(wanted)
+
+
+def require_apart(pictures: Pictures, parts: Split | npt.NDArray[np.str_]) -> None:
+    """Raises DatasetError where a patient, or two identical pictures, are on two sides.
+
+    parts: a split, or the part of each picture, (n,). Where the pictures' digests are not known
+    yet, all of them are decoded.
+    """
+    of_each = parts.parts_of(pictures) if isinstance(parts, Split) else parts
+    used = of_each != LEFT_OUT
+    inside, part = pictures.select(used), of_each[used].tolist()
+    _refuse_shared_patients(inside, part)
+    inside = with_digests(inside)
+    for group in identical(inside):
+        sides = {part[i]: inside.items[i].where for i in group}
+        if len(sides) > 1:
+            (one, first), (other, second) = sorted(sides.items())[:2]
+            raise DatasetError(
+                f"{first} ({one}) and {second} ({other}) have identical pixels, so what is "
+                "measured on one side was learned on the other; leave one out, or draw anew"
+            )
+
+
+def _refuse_shared_patients(pictures: Pictures, part: list[str]) -> None:
+    sides: dict[str, Counter[str]] = {}
+    for item, side in zip(pictures.items, part, strict=True):
+        sides.setdefault(item.patient, Counter())[side] += 1
+    shared = {patient: counts for patient, counts in sides.items() if len(counts) > 1}
+    if shared:
+        patient, counts = min(shared.items())
+        told = ", ".join(f"{count} in {side}" for side, count in sorted(counts.items()))
+        raise DatasetError(
+            f"{len(shared)} patients are on two sides of the split, one is {patient} "
+            f"(pictures: {told}); all pictures of a patient belong to one part"
+        )
 
 
 def draw_split(tiles: TileSet, seed: int, always_train: frozenset[str] = frozenset()) -> Split:
@@ -114,7 +169,7 @@ def _deal(
     edges = np.quantile([row.tiles for row in rows], np.linspace(0, 1, SIZE_BANDS + 1)[1:-1])
     ordered = sorted(
         rows,
-        key=lambda row: (int(np.searchsorted(edges, row.tiles)), row.idc_tiles / row.tiles),
+        key=lambda row: (int(np.searchsorted(edges, row.tiles)), (row.idc_tiles or 0) / row.tiles),
     )
     position = (start + GOLDEN * np.arange(len(ordered))) % 1
     part = np.searchsorted(np.cumsum(shares[:-1]), position, side="right")
@@ -126,8 +181,15 @@ def _deal(
 
 def write_split(split: Split, path: Path) -> None:
     """One patient a line, so that a change is readable as a difference."""
-    head = {"seed": split.seed, "method": split.method, "unlisted": split.unlisted}
-    rows = ",\n".join(f"  {json.dumps(asdict(row))}" for row in split.rows)
+    head: dict[str, Any] = {
+        "seed": split.seed,
+        "method": split.method,
+        "unlisted": split.unlisted,
+    }
+    if split.classes:
+        head |= {"classes": list(split.classes), "patients_known": split.patients_known}
+    stated = ({k: v for k, v in asdict(row).items() if v is not None} for row in split.rows)
+    rows = ",\n".join(f"  {json.dumps(row)}" for row in stated)
     body = json.dumps(head, indent=1)[:-2]
     with partial_file(path) as partial:
         partial.write_text(f'{body},\n "patients": [\n{rows}\n ]\n}}\n')
@@ -137,12 +199,16 @@ def read_split(path: Path = IDC_SPLIT) -> Split:
     """Raises DatasetError where the file is no split, or a patient is in it twice."""
     try:
         record = json.loads(path.read_text())
-        rows = tuple(PatientRow(**row) for row in record["patients"])
-        split = Split(record["seed"], record["method"], record["unlisted"], rows)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        rows = tuple(PatientRow(**_tuples(row)) for row in record.pop("patients"))
+        split = Split(rows=rows, **_tuples(record))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{path} is not a split file ({error})") from error
     if len({row.patient for row in rows}) < len(rows):
         raise DatasetError(f"{path} lists a patient twice; each patient has one part")
-    if strange := {row.part for row in rows} - set(PARTS):
+    if strange := {row.part for row in rows} - {*PARTS, LEFT_OUT}:
         raise DatasetError(f"{path} names the part {strange.pop()!r}; parts are {', '.join(PARTS)}")
     return split
+
+
+def _tuples(record: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
