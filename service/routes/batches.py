@@ -1,6 +1,6 @@
 """`/v1/batches`: many slides with one request."""
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
@@ -10,10 +10,11 @@ from service.deps import AskedFirst, Parts, Reader, Writer
 from service.schemas import BatchJson, BatchRequest
 from service.web.answers import NO_STORE
 from service.web.openapi import failures
+from service.web.routing import Router
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1/batches", tags=["batches"], route_class=AskedFirst)
+router = Router(prefix="/v1/batches", tags=["batches"], route_class=AskedFirst)
 
 
 @router.post("", status_code=202, response_model=BatchJson, responses=failures(422))

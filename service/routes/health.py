@@ -1,19 +1,19 @@
 """`/livez`, `/readyz`: for whatever watches over the process."""
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from service.deps import Parts
 from service.operations.health import check_all
 from service.problems import problem
 from service.schemas import Problem, Readiness
 from service.web.answers import NO_STORE, ProblemAnswer
+from service.web.routing import Router
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["health"])
+router = Router(tags=["health"])
 
 
-@router.head("/livez", include_in_schema=False)
 @router.get(
     "/livez",
     response_class=Response,
@@ -24,7 +24,6 @@ async def livez() -> Response:
     return Response("ok\n", media_type="text/plain", headers={"Cache-Control": NO_STORE})
 
 
-@router.head("/readyz", include_in_schema=False, response_model=None)
 @router.get(
     "/readyz",
     response_model=Readiness,

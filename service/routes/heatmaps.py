@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -23,11 +23,12 @@ from service.web.bodies import RAW_BODIES, UNLIMITED, media_type_of, open_form, 
 from service.web.deliveries import GeoJson, deliver_file
 from service.web.negotiation import choose_type, wait_preferred
 from service.web.openapi import failures
+from service.web.routing import Router
 from wsi.render import Style
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1/heatmaps", tags=["heatmaps"])
+router = Router(prefix="/v1/heatmaps", tags=["heatmaps"])
 
 JSON, PNG, TIFF, GEOJSON = "application/json", "image/png", "image/tiff", "application/geo+json"
 TYPES = (JSON, PNG, TIFF, GEOJSON)
@@ -183,9 +184,7 @@ async def _deliver(request: Request, service: Service, job: Job, wanted: str) ->
             )
         case "application/geo+json":
             geojson = GeoJson(found.folder, "tiles", None)
-            return await geojson.plain(
-                request.headers, Content_Location=f"{at}/heatmap.geojson", **more
-            )
+            return await geojson.plain(request, Content_Location=f"{at}/heatmap.geojson", **more)
     body = service.resources.result(found)
     return Response(
         body.model_dump_json(), 200, {**fields, "Content-Location": at}, media_type=JSON

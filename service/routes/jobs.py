@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import Depends, Header, Query, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
@@ -12,12 +12,13 @@ from service.deps import AskedFirst, Cursor, Limit, Parts, Reader, Service, Writ
 from service.jobs import JobState, Snapshot
 from service.schemas import JobJson, JobPage, JobRequest
 from service.watcher import Watch
-from service.web.answers import NO_STORE
+from service.web.answers import NO_STORE, head_only
 from service.web.openapi import failures
+from service.web.routing import Router
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=AskedFirst)
+router = Router(prefix="/v1/jobs", tags=["jobs"], route_class=AskedFirst)
 
 Wait = Annotated[
     float | None,
@@ -131,6 +132,12 @@ async def follow_job(
         if now.job.state.is_final or watch.is_closed:
             return
         await watch.changed()
+
+
+@router.head("/{job_id}/events", include_in_schema=False)
+def head_events(_found: Found) -> Response:
+    """That the job is there; GET has the events."""
+    return head_only({"Cache-Control": NO_STORE}, "text/event-stream")
 
 
 def event_number(snapshot: Snapshot) -> int:

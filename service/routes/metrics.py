@@ -1,16 +1,17 @@
 """`/metrics` for Prometheus. Labels never hold ids; with authentication on, a key is needed."""
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import Response
 
 from service.deps import Parts, Reader
 from service.operations.metrics import CONTENT_TYPE_LATEST, Metrics
 from service.web.answers import NO_STORE
 from service.web.openapi import failures
+from service.web.routing import Router
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["health"])
+router = Router(tags=["health"])
 
 ALIVE_WITHIN_LEASES = 2
 

@@ -1,19 +1,19 @@
 """`/v1/models`: the cards of the models that clients may ask for."""
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from service.deps import Parts, Reader
 from service.errors import NotFound
 from service.schemas import ModelJson, ModelPage
 from service.web.answers import TaggedJson
 from service.web.openapi import failures
+from service.web.routing import Router
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1/models", tags=["models"])
+router = Router(prefix="/v1/models", tags=["models"])
 
 
-@router.head("", include_in_schema=False)
 @router.get("", response_model=ModelPage, responses=failures())
 def list_models(request: Request, service: Parts, _principal: Reader) -> Response:
     """All models, the default one first."""
@@ -21,7 +21,6 @@ def list_models(request: Request, service: Parts, _principal: Reader) -> Respons
     return TaggedJson(ModelPage(items=cards), request.headers)
 
 
-@router.head("/{name}", include_in_schema=False)
 @router.get("/{name}", response_model=ModelJson, responses=failures())
 def get_model(name: str, request: Request, service: Parts, _principal: Reader) -> Response:
     """One model's card: what it was trained on, how good it is, what it is not for."""

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from service.access.auth import Principal
 from service.deps import Service
 from service.pictures.viewing import SeenResult, SeenSlide, Viewing
-from service.web.answers import IMMUTABLE, etag_matches
+from service.web.answers import IMMUTABLE, etag_matches, head_only
 
 __all__ = ["kept_picture", "seen_result", "seen_slide", "viewing_of"]
 
@@ -74,6 +74,8 @@ async def kept_picture(
     if etag_matches(request.headers.get("if-none-match"), etag):
         return Response(None, 304, fields)
     made = cached()
+    if made is None and request.method == "HEAD":
+        return head_only(fields, media_type)
     if made is None:
         made = await run_in_threadpool(make)
     return Response(made, 200, fields, media_type)

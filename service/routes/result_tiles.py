@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import Depends, Path, Query, Request
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
@@ -14,13 +14,14 @@ from service.problems import Refusal
 from service.routes.pictures import kept_picture, seen_result, viewing_of
 from service.web.answers import TaggedJson
 from service.web.openapi import failures
+from service.web.routing import Router
 from wsi.deepzoom import TILE_PX, Address
 from wsi.errors import InvalidOption
 from wsi.render import Style
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1/results/{result_id}", tags=["viewing"])
+router = Router(prefix="/v1/results/{result_id}", tags=["viewing"])
 
 MOST_PX = 4096
 DEFAULT_PX = 1024

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 
 from service.deps import Parts, Reader, Writer
 from service.schemas import ResultJson
@@ -10,10 +10,11 @@ from service.storage.shelf import StoredResult
 from service.web.answers import TaggedJson
 from service.web.deliveries import GeoJson, deliver_file, deliver_zarr
 from service.web.openapi import failures
+from service.web.routing import Router
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1/results/{result_id}", tags=["results"])
+router = Router(prefix="/v1/results/{result_id}", tags=["results"])
 
 Threshold = Annotated[
     float | None,
@@ -56,7 +57,6 @@ def sends(
     }
 
 
-@router.head("", include_in_schema=False)
 @router.get("", response_model=ResultJson, responses=failures(410))
 def get_result(found: Found, request: Request, service: Parts) -> Response:
     """The record: model, parameters, grid, statistics, and each file with its sha256."""
@@ -70,7 +70,6 @@ def delete_result(result_id: str, service: Parts, principal: Writer) -> None:
     service.viewing.forget_result()
 
 
-@router.head("/heatmap.tif", include_in_schema=False)
 @router.get(
     "/heatmap.tif",
     response_class=Response,
@@ -81,7 +80,6 @@ def get_heatmap_tiff(found: Found) -> Response:
     return deliver_file(found.folder, "heatmap.tif")
 
 
-@router.head("/tiles.csv", include_in_schema=False)
 @router.get(
     "/tiles.csv",
     response_class=Response,
@@ -92,7 +90,6 @@ def get_tiles_csv(found: Found) -> Response:
     return deliver_file(found.folder, "tiles.csv")
 
 
-@router.head("/overlay.png", include_in_schema=False)
 @router.get(
     "/overlay.png",
     response_class=Response,
@@ -103,7 +100,6 @@ def get_overlay(found: Found) -> Response:
     return deliver_file(found.folder, "overlay.png")
 
 
-@router.head("/tiles.h5", include_in_schema=False)
 @router.get(
     "/tiles.h5",
     response_class=Response,
@@ -114,7 +110,6 @@ def get_tiles_hdf5(found: Found) -> Response:
     return deliver_file(found.folder, "tiles.h5")
 
 
-@router.head("/report.html", include_in_schema=False)
 @router.get(
     "/report.html",
     response_class=Response,
@@ -125,7 +120,6 @@ def get_result_report(found: Found) -> Response:
     return deliver_file(found.folder, "report.html")
 
 
-@router.head("/heatmap.geojson", include_in_schema=False)
 @router.get(
     "/heatmap.geojson",
     response_class=Response,
@@ -135,10 +129,9 @@ async def get_heatmap_geojson(
     found: Found, request: Request, kind: Kind = "tiles", threshold: Threshold = None
 ) -> Response:
     """Tiles with their scores, or outlines of the regions at or above the threshold."""
-    return await GeoJson(found.folder, kind, threshold).plain(request.headers)
+    return await GeoJson(found.folder, kind, threshold).plain(request)
 
 
-@router.head("/heatmap.geojson.gz", include_in_schema=False)
 @router.get(
     "/heatmap.geojson.gz",
     response_class=Response,
@@ -148,10 +141,9 @@ async def get_heatmap_geojson_gz(
     found: Found, request: Request, kind: Kind = "tiles", threshold: Threshold = None
 ) -> Response:
     """Compressed, as a file."""
-    return await GeoJson(found.folder, kind, threshold).compressed(request.headers)
+    return await GeoJson(found.folder, kind, threshold).compressed(request)
 
 
-@router.head("/heatmap.zarr/{key:path}", include_in_schema=False)
 @router.get(
     "/heatmap.zarr/{key:path}",
     response_class=Response,

@@ -2,16 +2,17 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import Depends, Path, Query, Request
 from starlette.responses import Response
 
 from service.pictures.viewing import SeenSlide, find_tile
 from service.routes.pictures import kept_picture, seen_slide, viewing_of
 from service.web.openapi import failures
+from service.web.routing import Router
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1/slides/{slide_id}", tags=["viewing"])
+router = Router(prefix="/v1/slides/{slide_id}", tags=["viewing"])
 
 MOST_PX = 2048
 DEFAULT_PX = 512

@@ -1,6 +1,6 @@
 """`/v1/slides`: slides on the server."""
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from service.deps import Cursor, Limit, Parts, Reader, Writer
@@ -10,10 +10,11 @@ from service.storage.library import Stored
 from service.web.answers import TaggedJson
 from service.web.bodies import RAW_BODIES, UNLIMITED, media_type_of, read_json, receive_slide
 from service.web.openapi import failures
+from service.web.routing import Router
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1/slides", tags=["slides"])
+router = Router(prefix="/v1/slides", tags=["slides"])
 
 BODY = {
     "required": True,
@@ -68,7 +69,6 @@ def list_slides(
     return SlidePage(items=items, next_cursor=items[-1].id if len(found) > limit else None)
 
 
-@router.head("/{slide_id}", include_in_schema=False)
 @router.get("/{slide_id}", response_model=SlideJson, responses=failures())
 def get_slide(slide_id: str, request: Request, service: Parts, principal: Reader) -> Response:
     """Its size and resolution are known once a job has opened it."""

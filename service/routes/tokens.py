@@ -2,16 +2,17 @@
 
 from datetime import UTC, datetime
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from pydantic import BaseModel, Field
 
 from service.deps import Parts, Reader, Service
 from service.web.answers import NO_STORE
 from service.web.openapi import failures
+from service.web.routing import Router
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1", tags=["viewing"])
+router = Router(prefix="/v1", tags=["viewing"])
 
 
 class TokenJson(BaseModel):

@@ -3,14 +3,15 @@
 import mimetypes
 from pathlib import Path
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from fastapi.responses import FileResponse, HTMLResponse
 
 from service.viewer import CONTENT_SECURITY_POLICY, bundle_folder
+from service.web.routing import Router
 
 __all__ = ["router"]
 
-router = APIRouter(include_in_schema=False)
+router = Router(include_in_schema=False)
 
 HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
@@ -33,7 +34,7 @@ page again; an installed wheel has to be made anew.</p>
 """
 
 
-@router.api_route("/viewer", methods=["GET", "HEAD"])
+@router.get("/viewer")
 def show_viewer() -> Response:
     """The page; 503 with the way to build it where it was not built."""
     folder = bundle_folder()
@@ -42,7 +43,7 @@ def show_viewer() -> Response:
     return FileResponse(folder / "index.html", headers=HEADERS | ALWAYS_ASK)
 
 
-@router.api_route("/viewer/assets/{name}", methods=["GET", "HEAD"])
+@router.get("/viewer/assets/{name}")
 def send_asset(name: str) -> Response:
     """A script, style or picture of the page."""
     path = asset_path(name)

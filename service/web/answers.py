@@ -21,6 +21,7 @@ __all__ = [
     "ProblemAnswer",
     "TaggedJson",
     "etag_matches",
+    "head_only",
     "in_blocks",
 ]
 
@@ -80,6 +81,13 @@ class TaggedJson(Response):
             super().__init__(None, 304, fields)
         else:
             super().__init__(content, 200, fields)
+
+
+def head_only(fields: Mapping[str, str], media_type: str) -> Response:
+    """To HEAD, of what is not made for its sake: without a length."""
+    answer = Response(None, 200, fields, media_type)
+    del answer.headers["content-length"]
+    return answer
 
 
 class FileAnswer(Response):

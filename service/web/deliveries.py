@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 import anyio
-from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from service.outputs import OUTPUTS
 from service.storage.artefacts import ARTEFACTS, ZARR, Kept, kept_file, read_manifest
-from service.web.answers import IMMUTABLE, FileAnswer, etag_matches, in_blocks
+from service.web.answers import IMMUTABLE, FileAnswer, etag_matches, head_only, in_blocks
 
 __all__ = ["GeoJson", "deliver_file", "deliver_zarr"]
 
@@ -66,34 +66,35 @@ class GeoJson:
             self._folder, OUTPUTS["geojson" if self._kind == "tiles" else "regions"].file
         )
 
-    async def compressed(self, request: Headers) -> Response:
+    async def compressed(self, request: Request) -> Response:
         """The .gz as a file; at another threshold than the model's own it is made on the way."""
         if self._threshold is not None:
             return await self._made("application/gzip", self._etag("gz"), request, {})
         kept = self._stored()
         return FileAnswer(kept.path, "application/gzip", kept.etag, kept.size_bytes)
 
-    async def plain(self, request: Headers, **headers: str) -> Response:
+    async def plain(self, request: Request, **headers: str) -> Response:
         """Compressed on the way where the client takes that: the file is so already."""
         fields = {field.replace("_", "-"): value for field, value in headers.items()}
         fields["Vary"] = "Accept-Encoding"
         if self._threshold is not None:
             return await self._made(GEOJSON, self._etag("json"), request, fields)
         kept = self._stored()
-        if _takes_gzip(request.get("accept-encoding", "")):
+        if _takes_gzip(request.headers.get("accept-encoding", "")):
             fields["Content-Encoding"] = "gzip"
             etag = f'"{kept.sha256}-gzip"'
             return FileAnswer(kept.path, GEOJSON, etag, kept.size_bytes, headers=fields)
         etag = f'"{kept.sha256}-plain"'
-        if etag_matches(request.get("if-none-match"), etag):
-            return _not_modified(etag)
-        return _streamed(_unzipped(kept.path), GEOJSON, etag, fields)
+        return _known_or_head(request, GEOJSON, etag, fields) or _streamed(
+            _unzipped(kept.path), GEOJSON, etag, fields
+        )
 
     async def _made(
-        self, media_type: str, etag: str, request: Headers, fields: dict[str, str]
+        self, media_type: str, etag: str, request: Request, fields: dict[str, str]
     ) -> Response:
-        if etag_matches(request.get("if-none-match"), etag):
-            return _not_modified(etag)
+        short = _known_or_head(request, media_type, etag, fields)
+        if short is not None:
+            return short
         pieces = await self._anew()
         packed = _gzipped(pieces) if media_type == "application/gzip" else in_blocks(pieces)
         return _streamed(packed, media_type, etag, fields)
@@ -113,15 +114,25 @@ class GeoJson:
         return stream(source, kind=self._kind, threshold=self._threshold)
 
 
+def _known_or_head(
+    request: Request, media_type: str, etag: str, fields: dict[str, str]
+) -> Response | None:
+    """An answer for which nothing has to be made: the client has it, or wants no body."""
+    if etag_matches(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers={"ETag": etag, "Cache-Control": IMMUTABLE})
+    if request.method == "HEAD":
+        return head_only(_described(etag, fields), media_type)
+    return None
+
+
 def _streamed(
     pieces: Iterator[bytes], media_type: str, etag: str, fields: dict[str, str]
 ) -> Response:
-    headers = {"Cache-Control": IMMUTABLE, **fields, "ETag": etag}
-    return StreamingResponse(pieces, media_type=media_type, headers=headers)
+    return StreamingResponse(pieces, media_type=media_type, headers=_described(etag, fields))
 
 
-def _not_modified(etag: str) -> Response:
-    return Response(status_code=304, headers={"ETag": etag, "Cache-Control": IMMUTABLE})
+def _described(etag: str, fields: dict[str, str]) -> dict[str, str]:
+    return {"Cache-Control": IMMUTABLE, **fields, "ETag": etag}
 
 
 def _unzipped(path: Path) -> Iterator[bytes]:

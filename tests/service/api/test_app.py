@@ -66,6 +66,47 @@ def test_allow_names_all_methods_of_the_address(api: Api) -> None:
     assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, GET, HEAD")
 
 
+def test_head_answers_wherever_get_does(api: Api) -> None:
+    """Every address of the document, with what GET says but no body, and nothing made for it."""
+    job = api.finished(seed=5)
+    batch = api.post("/v1/batches", json={"slides": [job["slide_id"]]}).json()
+    api.service.library.set_facts("local", job["slide_id"], {"size0": [96, 64]})
+    ids = {name: job[name] for name in ("slide_id", "result_id")}
+    others = {"job_id": job["id"], "batch_id": batch["id"], "key": "zarr.json"}
+    numbers = {"level": "0", "column": "0", "row": "0", "z": "0", "x": "0", "y": "0"}
+    checked = 0
+    for path, operations in api.get("/openapi.json").json()["paths"].items():
+        if "get" not in operations:
+            continue
+        url = path.format(**ids, **others, **numbers, name="mean-channel")
+        url += "?x0=1&y0=1&threshold=0.25" if "{" in path else ""
+        head, got = api.head(url), api.get(url)
+        assert (head.status_code, head.content) == (got.status_code, b""), url
+        for name in ("etag", "cache-control", "content-type"):
+            made = name == "cache-control" and url.endswith("/events?x0=1&y0=1&threshold=0.25")
+            assert made or head.headers.get(name) == got.headers.get(name), (url, name)
+        length = head.headers.get("content-length")
+        assert path == "/metrics" or length in (None, got.headers.get("content-length")), url
+        checked += 1
+    assert checked > 25
+
+
+def test_head_of_a_picture_draws_nothing(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = api.finished(seed=6)["links"]["result"]
+
+    def draw(*_: object) -> bytes:
+        raise AssertionError("it was drawn")
+
+    for name in ("tile", "picture"):
+        monkeypatch.setattr(api.service.viewing.heatmaps, name, draw)
+    monkeypatch.setattr("service.exports.load_source", draw)
+    for path in ("tiles/0/0/0.png", "heatmap.png", "heatmap.geojson?threshold=0.75"):
+        head = api.head(f"{result}/{path}")
+        assert head.status_code == 200
+        assert head.headers["etag"]
+        assert "content-length" not in head.headers
+
+
 def test_crash_is_a_problem_that_tells_nothing(api: Api) -> None:
     def crash(*_: object, **__: object) -> None:
         raise KeyError("secret")
