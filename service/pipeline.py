@@ -1,8 +1,10 @@
 """A slide goes in, a folder with its heatmap comes out."""
 
 import shutil
-from collections.abc import Callable
-from contextlib import closing
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.card import ModelCard
-from models.infer import Classifier, load_classifier, score_tiles
+from models.infer import Classifier, ScoredBatch, load_classifier, score_tiles
 from models.registry import resolve_model
 from service.errors import Stopped
 from service.outputs import OUTPUTS, require_outputs
@@ -21,6 +23,7 @@ from service.records import describe_run, describe_work, manifest_of
 from service.request import HeatmapRequest
 from service.results import MASK_IMAGE, SCORES, ResultFolder, work_sha256
 from service.tissue import Prepared, lay_tiles
+from wsi.cores import usable_cores
 from wsi.errors import StoreIncomplete, StoreMismatch
 from wsi.export import export
 from wsi.export.source import ExportSource
@@ -28,9 +31,9 @@ from wsi.heatmap import assemble
 from wsi.mask import mask_image
 from wsi.readers import open_slide
 from wsi.regions import summarise
-from wsi.slide import Slide, require_mpp
+from wsi.slide import Slide, SlideInfo, require_mpp
 from wsi.store import RowWriter, ScoreStore
-from wsi.tiler import TilePlan, read_tiles
+from wsi.tiler import TileBatch, TilePlan, read_tiles
 
 __all__ = [
     "HeatmapResult",
@@ -40,6 +43,9 @@ __all__ = [
     "run_request",
 ]
 
+
+DEAR = ("overlay", "report", "ome-zarr", "ome-tiff", "geojson")
+"""Outputs that are begun first: what takes long would keep a core waiting at the end."""
 
 SlideOpener = Callable[..., Slide]
 """Opens slides with the arguments of wsi.readers.open_slide()."""
@@ -107,14 +113,18 @@ def make_heatmap(
     result = ResultFolder(folder)
     with opener(request.slide, request.mpp, request.reader, apply_icc=request.icc) as opened:
         require_mpp(opened.info)
-        with clock.stage("hash"):
-            work = describe_work(request, opened.info, card)
-        if result.holds(work):
-            return HeatmapResult(folder, result.manifest() or {}, {}, kept=True)
-        result.require_free(overwrite=overwrite)
-        with clock.stage("mask"):
-            slide = keep_small(opened)
-            prepared = prepare(request, slide, card)
+        with _described(request, opened.info, card) as ahead:
+            if result.manifest() is not None:
+                with clock.stage("hash"):
+                    work = ahead.result()
+                if result.holds(work):
+                    return HeatmapResult(folder, result.manifest() or {}, {}, kept=True)
+            result.require_free(overwrite=overwrite)
+            with clock.stage("mask"):
+                slide = keep_small(opened)
+                prepared = prepare(request, slide, card)
+            with clock.stage("hash"):
+                work = ahead.result()
         with result.writing(work, overwrite=overwrite) as partial:
             prob, device = _score(
                 slide, prepared.plan, partial, card, work, classifier, request, clock
@@ -128,6 +138,20 @@ def make_heatmap(
                 run = describe_run(request, clock.seconds, device)
                 result.publish(manifest, run)
     return HeatmapResult(folder, manifest, run, kept=False)
+
+
+@contextmanager
+def _described(
+    request: HeatmapRequest, info: SlideInfo, card: ModelCard
+) -> Iterator[Future[dict[str, Any]]]:
+    """describe_work() in a thread, which reads all of the slide while the mask is made; leaving
+    the block ends it."""
+    left = threading.Event()
+    with ThreadPoolExecutor(1, "identity") as thread:
+        try:
+            yield thread.submit(describe_work, request, info, card, left.is_set)
+        finally:
+            left.set()
 
 
 def prepare(request: HeatmapRequest, slide: Slide, card: ModelCard) -> Prepared:
@@ -197,11 +221,21 @@ def _score_rows(
     with closing(
         read_tiles(slide, plan, batch_size=size, first=rows.start, stop=rows.stop)
     ) as batches:
-        for scored in score_tiles(classifier, batches):
+        for scored in _scored(classifier, batches):
             writer.write(scored.start, scored.prob)
             progress.advance(len(scored.prob))
             if progress.should_stop():
                 raise Stopped(f"{slide.info.path}: stopped; the next run goes on where it was")
+
+
+def _scored(classifier: Classifier, batches: Iterable[TileBatch]) -> Iterator[ScoredBatch]:
+    """On a CPU reading and network share the cores, and disturb each other more than they gain:
+    there they take turns, a few blocks are read ahead all the same."""
+    if not classifier.device.startswith("cpu"):
+        yield from score_tiles(classifier, batches)
+        return
+    for batch in batches:
+        yield ScoredBatch(batch.start, classifier.predict(batch.rgb))
 
 
 def _assemble(
@@ -240,8 +274,20 @@ def _assemble(
 def _export(
     source: ExportSource, partial: Path, names: tuple[str, ...], progress: Progress
 ) -> None:
-    write_png(mask_image(source.mask), partial / MASK_IMAGE)
-    for name in names:
+    """At most two at a time, which bounds the memory: compressors leave the interpreter's lock."""
+
+    def write(name: str) -> None:
         output = OUTPUTS[name]
         export(source, output.format, partial / output.file, **output.options)
-        progress.advance(1)
+
+    with ThreadPoolExecutor(min(2, usable_cores()), "export") as pool:
+        jobs = [
+            pool.submit(write, name) for name in sorted(names, key=lambda name: name not in DEAR)
+        ]
+        try:
+            write_png(mask_image(source.mask), partial / MASK_IMAGE)
+            for job in as_completed(jobs):
+                job.result()
+                progress.advance(1)
+        finally:  # after an error nothing is begun any more
+            pool.shutdown(wait=True, cancel_futures=True)

@@ -2,9 +2,10 @@
 
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,18 @@ __all__ = ["describe_run", "describe_slide", "describe_work", "manifest_of"]
 LIBRARIES = ("numpy", "torch", "torchvision", "zarr", "openslide-python", "tiffslide", "tifffile")
 
 
-def describe_work(request: HeatmapRequest, info: SlideInfo, card: ModelCard) -> dict[str, Any]:
-    """Everything that determines the result, and nothing else: equal work is done once."""
+def describe_work(
+    request: HeatmapRequest,
+    info: SlideInfo,
+    card: ModelCard,
+    should_stop: Callable[[], bool] | None = None,
+) -> dict[str, Any]:
+    """Everything that determines the result, and nothing else: equal work is done once.
+
+    should_stop: as of slide_identity().
+    """
     return {
-        "slide": describe_slide(info),
+        "slide": describe_slide(info, should_stop),
         "model": {
             "name": card.name,
             "version": card.version,
@@ -75,8 +84,13 @@ def describe_run(
             "network_threads": _network_threads(),
         },
         "python": platform.python_version(),
-        "libraries": {name: version(name) for name in LIBRARIES},
+        "libraries": _library_versions(),
     }
+
+
+@cache
+def _library_versions() -> dict[str, str]:
+    return {name: version(name) for name in LIBRARIES}  # 1 ms each
 
 
 def _network_threads() -> int | None:
@@ -85,9 +99,12 @@ def _network_threads() -> int | None:
     return torch.get_num_threads() if torch else None
 
 
-def describe_slide(info: SlideInfo) -> dict[str, Any]:
-    """Which slide it is, `id` above all, and what its file says. Reads all of its files."""
-    identity = slide_identity(info)
+def describe_slide(
+    info: SlideInfo, should_stop: Callable[[], bool] | None = None
+) -> dict[str, Any]:
+    """Which slide it is, `id` above all, and what its file says. Reads all of its files;
+    should_stop: as of slide_identity()."""
+    identity = slide_identity(info, should_stop)
     return {
         "name": info.name,
         "id": identity.get("sha256") or work_sha256(identity),

@@ -5,11 +5,13 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wsi.cores import usable_cores
 from wsi.errors import ResultExists, StoreIncomplete
 from wsi.store.folder import partial_path, publish
 from wsi.store.journal import FolderLock
@@ -46,12 +48,10 @@ def work_sha256(work: Mapping[str, Any]) -> str:
 def object_hashes(folder: Path) -> dict[str, dict[str, Any]]:
     """sha256 and size_bytes of every file below a folder, by its relative POSIX path."""
     hidden = (WORK, MANIFEST, RUN)
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
-    return {
-        path.relative_to(folder).as_posix(): _object(path)
-        for path in files
-        if path.relative_to(folder).as_posix() not in hidden
-    }
+    found = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+    names = sorted(name for name in found if name not in hidden)
+    with ThreadPoolExecutor(min(4, usable_cores()), "sha256") as pool:
+        return dict(zip(names, pool.map(_object, (found[name] for name in names)), strict=True))
 
 
 @dataclass(frozen=True)

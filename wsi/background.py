@@ -27,8 +27,6 @@ def background_colour(rgb: NDArray[np.uint8]) -> RGB:
     fill unscanned parts with. Where the result is dark, strongly tinted or pink there is no glass
     in the picture (a microscope field full of tissue), and white is returned.
     """
-    import cv2
-
     step = max(1, int((rgb.shape[0] * rgb.shape[1] / SAMPLE_PX) ** 0.5))
     planes = [np.ascontiguousarray(rgb[::step, ::step, i]) for i in range(3)]
     scanned = (planes[0] & planes[1] & planes[2]) != 255

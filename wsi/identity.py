@@ -1,7 +1,7 @@
 """Which slide it is: a fingerprint of its bytes, for results to name what they are made from."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -14,19 +14,27 @@ __all__ = ["files_identity", "public_path", "public_url", "slide_identity"]
 CHUNK_BYTES = 1 << 20
 
 
-def slide_identity(info: SlideInfo) -> dict[str, Any]:
+def slide_identity(
+    info: SlideInfo, should_stop: Callable[[], bool] | None = None
+) -> dict[str, Any]:
     """JSON types. A local slide: `sha256`, `size_bytes`, `file_count`; a URL: `url`, `size_bytes`,
     `etag` (None where the server has none).
 
-    Query, user and password of a URL are left out: they are credentials. Reads all files; raises
-    SlideNotFound.
+    Query, user and password of a URL are left out: they are credentials; size and ETag are those
+    that it was opened with. Reads all local files; raises SlideNotFound. should_stop is asked after
+    each megabyte; once it is True InterruptedError comes.
     """
+    if info.remote is not None:
+        size_bytes, etag = info.remote
+        return {"url": public_url(info.path), "size_bytes": size_bytes, "etag": etag}
     if not info.files:
-        return _remote_identity(info.path)
-    return files_identity(info.files, info.path)
+        raise SlideNotFound(f"{info.path}: no file and no URL; only those have a fingerprint")
+    return files_identity(info.files, info.path, should_stop)
 
 
-def files_identity(files: Iterable[Path], name: str) -> dict[str, Any]:
+def files_identity(
+    files: Iterable[Path], name: str, should_stop: Callable[[], bool] | None = None
+) -> dict[str, Any]:
     """slide_identity() of local files, at least one; errors call them `name`.
 
     `sha256` is that of the file; of several files it is the sha256 of their sorted hex digests,
@@ -34,8 +42,10 @@ def files_identity(files: Iterable[Path], name: str) -> dict[str, Any]:
     """
     paths = tuple(files)
     try:
-        digests = sorted(_file_digest(path) for path in paths)
+        digests = sorted(_file_digest(path, should_stop) for path in paths)
         size_bytes = sum(path.stat().st_size for path in paths)
+    except InterruptedError:
+        raise
     except OSError as error:
         raise SlideNotFound(f"{name}: it cannot be read any more ({error})") from error
     whole = digests[0]
@@ -44,28 +54,14 @@ def files_identity(files: Iterable[Path], name: str) -> dict[str, Any]:
     return {"sha256": whole, "size_bytes": size_bytes, "file_count": len(digests)}
 
 
-def _file_digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(CHUNK_BYTES):
-            digest.update(chunk)
+def _file_digest(path: Path, should_stop: Callable[[], bool] | None) -> str:
+    digest, chunk = hashlib.sha256(), bytearray(CHUNK_BYTES)
+    with path.open("rb", buffering=0) as stream:
+        while count := stream.readinto(chunk):
+            if should_stop is not None and should_stop():
+                raise InterruptedError(f"{path}: stopped while it was read")
+            digest.update(memoryview(chunk)[:count])
     return digest.hexdigest()
-
-
-def _remote_identity(url: str) -> dict[str, Any]:
-    from fsspec.core import url_to_fs
-
-    try:
-        filesystem, path = url_to_fs(url)
-        found = filesystem.info(path)
-    except Exception as error:  # fsspec's back ends raise each their own
-        raise SlideNotFound(f"{public_url(url)}: it cannot be asked for ({error})") from error
-    etag = found.get("ETag") or found.get("etag")
-    return {
-        "url": public_url(url),
-        "size_bytes": found.get("size"),
-        "etag": etag.strip('"') if isinstance(etag, str) else None,
-    }
 
 
 def public_path(path: str) -> str:

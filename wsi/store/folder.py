@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,6 +33,8 @@ ATTRIBUTES = "wsi"
 """Key of the attributes that are this project's own, beside those of OME-NGFF."""
 
 PARTIAL = ".partial"
+
+FLUSH_THREADS = 8
 
 
 def partial_path(path: Path) -> Path:
@@ -90,19 +93,22 @@ def written_aside(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
 def partial_file(path: Path) -> Iterator[Path]:
     """`path` + ".partial" to write to; flushed to the disk and renamed to `path` at the end.
 
-    Makes the folder where it is missing, and takes the place of a file that is there. After an
-    error nothing of the new file is left, and what stood at `path` is untouched.
+    Below a folder that is itself partial it is not flushed: that is done when the folder gets its
+    name. Makes the folder where it is missing, and takes the place of a file that is there. After
+    an error nothing of the new file is left, and what stood at `path` is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_path(path)
     try:
         yield partial
-        flush_file(partial)
+        if not _is_below_partial(path):
+            flush_file(partial)
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    flush_file(path.parent)
+    if not _is_below_partial(path):
+        flush_file(path.parent)
 
 
 def require_free(path: Path, overwrite: bool) -> None:
@@ -111,24 +117,39 @@ def require_free(path: Path, overwrite: bool) -> None:
 
 
 def publish(partial: Path, path: Path, *, overwrite: bool = False) -> None:
-    """Flushes everything below `partial` and renames it to `path`. Raises ResultExists."""
+    """Flushes everything below `partial` and renames it to `path`. Raises ResultExists.
+
+    Below a folder that is itself partial nothing is flushed, as with partial_file().
+    """
     require_free(path, overwrite)
-    flush_tree(partial)
+    is_inner = _is_below_partial(path)
+    if not is_inner:
+        flush_tree(partial)
     old = path.with_name(path.name + ".old" + PARTIAL)
     shutil.rmtree(old, ignore_errors=True)
     if path.exists():  # between these two renames only partial folders exist, never half a store
         path.rename(old)
     partial.rename(path)
-    flush_file(path.parent)
+    if not is_inner:
+        flush_file(path.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
 def flush_tree(folder: Path) -> None:
-    """fsync of every file and folder: zarr's local store renames, but does not flush."""
-    for parent, _, names in os.walk(folder, topdown=False):
-        for name in names:
-            flush_file(Path(parent, name))
+    """fsync of every file and folder: zarr's local store renames, but does not flush.
+
+    Files at the same time: disks and their journals take many at once for little more than one.
+    """
+    tree = list(os.walk(folder, topdown=False))
+    files = [Path(parent, name) for parent, _, names in tree for name in names]
+    with ThreadPoolExecutor(min(FLUSH_THREADS, max(1, len(files))), "flush") as pool:
+        list(pool.map(flush_file, files))
+    for parent, _, _ in tree:
         flush_file(Path(parent))
+
+
+def _is_below_partial(path: Path) -> bool:
+    return any(folder.name.endswith(PARTIAL) for folder in path.absolute().parents)
 
 
 def flush_file(path: Path) -> None:
