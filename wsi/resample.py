@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-__all__ = ["area_average", "area_weights", "average_box", "covered_weights", "linear_weights"]
+__all__ = [
+    "area_average",
+    "area_weights",
+    "average_box",
+    "average_cells",
+    "covered_weights",
+    "linear_weights",
+]
 
 
 def area_weights(start: float, stop: float, length: int, count: int) -> "csr_array":
@@ -97,6 +104,20 @@ def area_average(
         outside = 1 - np.multiply.outer(rows.sum(axis=1), columns.sum(axis=1))
         mean += np.maximum(outside, 0)[..., None] * np.array(background, np.float32)
     return np.asarray(mean.astype(np.uint8))
+
+
+def average_cells(rgb: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+    """Into `out`, uint8 (rows, columns, 3), the mean of each equal cell of whole pixels of `rgb`.
+
+    The sides of `rgb` are multiples of those of `out`; means are rounded to the nearest.
+    """
+    if rgb.shape == out.shape:
+        out[...] = rgb
+        return
+    import cv2
+
+    height, width = out.shape[:2]
+    cv2.resize(rgb, (width, height), dst=out, interpolation=cv2.INTER_AREA)
 
 
 def average_box(

@@ -5,19 +5,41 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Self
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsi.errors import InvalidOption
 from wsi.geometry import Box, Size
-from wsi.slide import RGB, SlideInfo
+from wsi.resample import average_cells
+from wsi.slide import RGB, Slide, SlideInfo
 
-__all__ = ["DEFAULT_TILE", "BaseSlide", "pad_pixels"]
+__all__ = ["DEFAULT_TILE", "BaseSlide", "ShrinkingSlide", "pad_pixels", "read_shrunk"]
 
 DEFAULT_TILE = Size(256, 256)
 """Block size where a format has no tiles of its own."""
+
+
+@runtime_checkable
+class ShrinkingSlide(Protocol):
+    """A slide that can shrink each native tile while it is in the processor's cache."""
+
+    def read_shrunk(self, level: int, box: Box, out: NDArray[np.uint8]) -> None:
+        """As the function read_shrunk()."""
+        ...
+
+
+def read_shrunk(slide: Slide, level: int, box: Box, out: NDArray[np.uint8]) -> None:
+    """Pixels of a box inside `level`, each cell of whole pixels averaged, into `out`.
+
+    out: uint8 (rows, columns, 3), any view; the sides of the box are multiples of its sides. Raises
+    as Slide.read_level.
+    """
+    if isinstance(slide, ShrinkingSlide):
+        slide.read_shrunk(level, box, out)
+    else:
+        average_cells(slide.read_level(level, box), out)
 
 
 class BaseSlide(ABC):
@@ -77,6 +99,10 @@ class BaseSlide(ABC):
         if box.width < 0 or box.height < 0:
             raise InvalidOption(f"{self._info.path}: a box of {box.width} x {box.height} px")
         return box.intersection(Box(0, 0, *levels[level].size))
+
+    def _require_inside(self, level: int, box: Box) -> None:
+        if box.is_empty or self._box_inside(level, box) != box:
+            raise InvalidOption(f"{self._info.path}: {tuple(box)} is not inside level {level}")
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

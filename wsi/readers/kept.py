@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from wsi.cores import usable_cores
 from wsi.geometry import Box
-from wsi.readers.base import BaseSlide
+from wsi.readers.base import BaseSlide, read_shrunk
+from wsi.resample import average_cells
 from wsi.slide import Slide
 
 __all__ = ["MOST_KEPT_PX", "KeptLevel", "keep_level"]
@@ -27,6 +28,15 @@ class KeptLevel(BaseSlide):
         if level != self._level:
             return self._slide.read_level(level, box)
         return self._pixels[box.y : box.bottom, box.x : box.right].copy()
+
+    def read_shrunk(self, level: int, box: Box, out: NDArray[np.uint8]) -> None:
+        """As the function of that name."""
+        if level != self._level:
+            read_shrunk(self._slide, level, box, out)
+            return
+        self._require_inside(level, box)
+        with self._reading():
+            average_cells(self._pixels[box.y : box.bottom, box.x : box.right], out)
 
     def _release(self) -> None:
         self._pixels = np.empty((0, 0, 3), np.uint8)

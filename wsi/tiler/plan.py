@@ -7,13 +7,13 @@ has been read. So the order is known before anything is read, and any tile can b
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsi.errors import InvalidGrid, SlideTooCoarse
-from wsi.geometry import Box
+from wsi.geometry import Box, round_half_up
 from wsi.grid import TileGrid
 from wsi.overview import pick_level
 from wsi.resample import covered_weights, linear_weights
@@ -22,7 +22,7 @@ from wsi.slide import SlideInfo
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-__all__ = ["AxisPlan", "Block", "TilePlan", "plan_tiles"]
+__all__ = ["AxisPlan", "Block", "Piece", "TilePlan", "plan_tiles"]
 
 MAX_ENLARGEMENT = 1.25
 """Level 0 may be this much coarser than the tiles without anybody being asked."""
@@ -37,10 +37,24 @@ WHOLE = 1e-6  # level px: nearer than this to a pixel's border is on it
 class Block:
     """Some native tiles that are read as one."""
 
-    row: int  # counted in blocks
     box: Box  # px of the level; at the edge it may reach beyond it
     reads: tuple[Box, ...]  # the native tiles in it that are needed, px of the level
+    native_tiles: int  # in those
     positions: NDArray[np.int64]  # places in the plan of the tiles that touch it, ascending
+    finished: int  # how many of them have no pixel in a later block
+    cell: int  # px of the level, along both axes, that may be read as one
+
+
+class Piece(NamedTuple):
+    """What one block has of one tile."""
+
+    position: int  # of the tile in the plan
+    row: int  # in the grid
+    column: int
+    box: Box  # px of the level
+    is_all: bool  # of what the tile needs
+    in_row: bool  # what else it needs lies in the same row of blocks
+    in_cells: bool  # of plan.cell px a side, of which each is a pixel of the tile
 
 
 @dataclass(frozen=True)
@@ -93,6 +107,13 @@ class AxisPlan:
         off += np.abs(self.stop - self.start - length)
         return np.where((off < WHOLE) & (not self.enlarged), length, 0)
 
+    def in_cells(self, cell: int, count: int) -> NDArray[np.bool_]:
+        """Consists of `count` cells of `cell` px, none of which lies in two native tiles."""
+        if cell < 1 or self.native % cell:
+            return np.zeros(len(self.start), np.bool_)
+        fits = (self.last - self.first == cell * count) & (self.first % cell == 0)
+        return np.asarray(self.is_whole & fits)
+
     def is_cut(self, i: int) -> bool:
         """Reaches beyond the bounds."""
         return bool(self.stop[i] > self.edge + WHOLE)
@@ -133,6 +154,17 @@ class TilePlan:
         """How many native tiles of the file the tiles touch: each is decoded once."""
         return int(self._needed(slice(None)).sum())
 
+    @cached_property
+    def cell(self) -> int:
+        """Pixels of the level for one of a tile along both axes, to a whole number."""
+        return round_half_up((self.columns.stop[0] - self.columns.start[0]) / self.grid.tile_px)
+
+    @cached_property
+    def _in_cells(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Of each row, and of each column."""
+        tile_px = self.grid.tile_px
+        return self.rows.in_cells(self.cell, tile_px), self.columns.in_cells(self.cell, tile_px)
+
     def box(self, row: int, column: int) -> Box:
         """The pixels of the level that a tile needs."""
         x, y = int(self.columns.first[column]), int(self.rows.first[row])
@@ -144,17 +176,56 @@ class TilePlan:
         per_row = self.rows.block // self.rows.native
         per_column = self.columns.block // self.columns.native
         by_block = self._positions_by_block(part)
-        for block_row, block_column in sorted(by_block):
-            top, left = block_row * per_row, block_column * per_column
+        for at in sorted(by_block):
+            top, left = at[0] * per_row, at[1] * per_column
             inside = needed[top : top + per_row, left : left + per_column]
             reads = [self._native_box(Box(left + b.x, top + b.y, *b[2:])) for b in _boxes(inside)]
-            place = Box(
-                block_column * self.columns.block,
-                block_row * self.rows.block,
-                self.columns.block,
-                self.rows.block,
+            yield self._block(at, tuple(reads), int(inside.sum()), by_block[at])
+
+    def pieces(self, block: Block) -> list[Piece]:
+        """What a block has of the tiles that touch it, in the order of the plan."""
+        rows, columns = self.indices[block.positions].T
+        top, left = self.rows.first[rows], self.columns.first[columns]
+        bottom, right = self.rows.last[rows], self.columns.last[columns]
+        y, x = np.maximum(top, block.box.y), np.maximum(left, block.box.x)
+        high = np.minimum(bottom, block.box.bottom) - y
+        wide = np.minimum(right, block.box.right) - x
+        in_row = high == bottom - top
+        is_all = in_row & (wide == right - left)
+        in_cells = self._in_cells[0][rows] & self._in_cells[1][columns]
+        facts = (block.positions, rows, columns, x, y, wide, high, is_all, in_row, in_cells)
+        return [
+            Piece(position, row, column, Box(*box), *claims)
+            for position, row, column, box, claims in zip(
+                *(fact.tolist() for fact in facts[:3]),
+                np.stack(facts[3:7], axis=1).tolist(),
+                np.stack(facts[7:], axis=1).tolist(),
+                strict=True,
             )
-            yield Block(block_row, place, tuple(reads), by_block[block_row, block_column])
+        ]
+
+    def _block(
+        self,
+        at: tuple[int, int],
+        reads: tuple[Box, ...],
+        native_tiles: int,
+        positions: NDArray[np.int64],
+    ) -> Block:
+        """The one `at` that row and column, counted in blocks."""
+        rows, columns = self.indices[positions].T
+        ends_here = (self.rows.last_block[rows] == at[0]) & (
+            self.columns.last_block[columns] == at[1]
+        )
+        wide, high = self.columns.block, self.rows.block
+        in_cells = self._in_cells[0][rows] & self._in_cells[1][columns]
+        return Block(
+            Box(at[1] * wide, at[0] * high, wide, high),
+            reads,
+            native_tiles,
+            positions,
+            int(ends_here.sum()),
+            self.cell if in_cells.all() else 1,
+        )
 
     def _needed(self, part: slice) -> NDArray[np.bool_]:
         """Native tiles of the level that tiles of `part` touch: (tile rows, tile columns)."""

@@ -1,0 +1,52 @@
+"""Batches of tiles that several threads fill at the same time."""
+
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Batches", "TileBatch"]
+
+
+@dataclass(frozen=True)
+class TileBatch:
+    """Tiles in the order of their plan; the receiver owns the array."""
+
+    rgb: NDArray[np.uint8]  # (n, tile_px, tile_px, 3), RGB
+    start: int  # place of the first one in the plan
+
+    def __len__(self) -> int:
+        return len(self.rgb)
+
+
+class Batches:
+    """`count` tiles from `first` of the plan on, by `size`; each batch is made when needed."""
+
+    def __init__(self, first: int, count: int, size: int, tile_px: int) -> None:
+        self._first, self._count, self._size = first, count, size
+        self._tile_px = tile_px
+        self._lock = threading.Lock()
+        self._made: dict[int, NDArray[np.uint8]] = {}
+
+    def room_for(self, position: int) -> NDArray[np.uint8]:
+        """(tile_px, tile_px, 3): where the tile of that place in the plan is to be written."""
+        batch, place = divmod(position - self._first, self._size)
+        with self._lock:
+            made = self._made.get(batch)
+            if made is None:
+                made = self._made[batch] = self._make(batch)
+        room: NDArray[np.uint8] = made[place]
+        return room
+
+    def take(self, start: int) -> TileBatch:
+        """The batch that begins `start` tiles after the first."""
+        with self._lock:
+            return TileBatch(self._made.pop(start // self._size), self._first + start)
+
+    def length(self, start: int) -> int:
+        return min(self._size, self._count - start)
+
+    def _make(self, batch: int) -> NDArray[np.uint8]:
+        length = self.length(batch * self._size)
+        return np.empty((length, self._tile_px, self._tile_px, 3), np.uint8)
