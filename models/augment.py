@@ -1,7 +1,7 @@
 """Random changes of a batch of tiles that leave its labels true.
 
-Everything works on whole batches on the batch's device; every draw comes from the generator that
-is passed, so that a step can be repeated exactly.
+Everything works on whole batches on the batch's device. Every draw comes from the generator that
+is passed, on the CPU, so that a step can be repeated exactly, and alike on every device.
 """
 
 from __future__ import annotations
@@ -55,17 +55,22 @@ def augment(
     return _expose(pixels, config, generator).clamp_(0, 1), label
 
 
-def _uniform(n: int, generator: torch.Generator) -> Tensor:
-    return torch.rand(n, generator=generator)
+def _uniform(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """One number for each tile, 0..1."""
+    return torch.rand(len(pixels), generator=generator).to(pixels.device)
+
+
+def _normal(pixels: Tensor, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return torch.randn(shape, generator=generator).to(pixels.device)
 
 
 def _cover_side(pixels: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """As on the rim of a slide. At most 60 % of the side: the label stays true of the rest."""
     height = pixels.shape[2]
-    chosen = _uniform(len(pixels), generator) < share
-    kept = (height * (0.4 + 0.6 * _uniform(len(pixels), generator))).long()
+    chosen = _uniform(pixels, generator) < share
+    kept = (height * (0.4 + 0.6 * _uniform(pixels, generator))).long()
     kept = torch.where(chosen, kept, height)
-    covered = torch.arange(height)[None] >= kept[:, None]
+    covered = torch.arange(height, device=pixels.device)[None] >= kept[:, None]
     return pixels.masked_fill(covered[:, None, :, None], 1.0)
 
 
@@ -73,16 +78,18 @@ def _blank(
     pixels: Tensor, label: Tensor, share: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Empty glass is no tumour, a thing that tiles with tissue never say."""
-    chosen = _uniform(len(pixels), generator) < share
-    glass = 1 - 0.12 * torch.rand((len(pixels), 3, 1, 1), generator=generator)
-    grain = 0.01 * torch.randn(pixels.shape, generator=generator)
+    if not share:  # its grain is as many random numbers as the batch has pixels
+        return pixels, label
+    chosen = _uniform(pixels, generator) < share
+    glass = 1 - 0.12 * torch.rand((len(pixels), 3, 1, 1), generator=generator).to(pixels.device)
+    grain = 0.01 * _normal(pixels, tuple(pixels.shape), generator)
     pixels = torch.where(chosen[:, None, None, None], glass + grain, pixels)
     return pixels, label.masked_fill(chosen, 0)
 
 
 def _turn(pixels: Tensor, generator: torch.Generator) -> Tensor:
     """One of the eight symmetries of the square for each tile."""
-    which = torch.randint(0, 8, (len(pixels),), generator=generator)
+    which = torch.randint(0, 8, (len(pixels),), generator=generator).to(pixels.device)
     turned = torch.empty_like(pixels)
     for symmetry in range(8):
         chosen = which == symmetry
@@ -93,14 +100,14 @@ def _turn(pixels: Tensor, generator: torch.Generator) -> Tensor:
 
 def _warp(pixels: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
     """Any angle and a scale around 1, for a share of the tiles; the rest stays unresampled."""
-    chosen = torch.nonzero(_uniform(len(pixels), generator) < config.warp)[:, 0]
+    chosen = torch.nonzero(_uniform(pixels, generator) < config.warp)[:, 0]
     if len(chosen) == 0:
         return pixels
-    angle = 2 * torch.pi * _uniform(len(chosen), generator)
-    zoom = 1 + config.scale * (2 * _uniform(len(chosen), generator) - 1)
+    part = pixels[chosen]
+    angle = 2 * torch.pi * _uniform(part, generator)
+    zoom = 1 + config.scale * (2 * _uniform(part, generator) - 1)
     cos, sin, zero = angle.cos() * zoom, angle.sin() * zoom, torch.zeros_like(angle)
     theta = torch.stack([cos, -sin, zero, sin, cos, zero], 1).view(-1, 2, 3)
-    part = pixels[chosen]
     grid = functional.affine_grid(theta, list(part.shape), align_corners=False)
     warped = functional.grid_sample(part, grid, padding_mode="reflection", align_corners=False)
     return pixels.index_copy(0, chosen, warped)
@@ -108,20 +115,21 @@ def _warp(pixels: Tensor, config: AugmentConfig, generator: torch.Generator) -> 
 
 def _crop(pixels: Tensor, crop_px: int, generator: torch.Generator) -> Tensor:
     n, _, height, width = pixels.shape
-    top = (_uniform(n, generator) * (height - crop_px + 1)).long()
-    left = (_uniform(n, generator) * (width - crop_px + 1)).long()
-    rows = (top[:, None] + torch.arange(crop_px))[:, :, None]
-    columns = (left[:, None] + torch.arange(crop_px))[:, None, :]
-    cropped = pixels.permute(0, 2, 3, 1)[torch.arange(n)[:, None, None], rows, columns]
-    return cropped.permute(0, 3, 1, 2)
+    top = (_uniform(pixels, generator) * (height - crop_px + 1)).long()
+    left = (_uniform(pixels, generator) * (width - crop_px + 1)).long()
+    along = torch.arange(crop_px, device=pixels.device)
+    rows = (top[:, None] + along)[:, :, None]
+    columns = (left[:, None] + along)[:, None, :]
+    each = torch.arange(n, device=pixels.device)[:, None, None]
+    return pixels.permute(0, 2, 3, 1)[each, rows, columns].permute(0, 3, 1, 2)
 
 
 def _stain(pixels: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
     """Scales and shifts each stain in optical density (Tellez et al. 2018, IEEE TMI 37:2126)."""
     n = len(pixels)
-    stains = functional.normalize(STAINS, dim=1)
-    scale = 1 + config.stain_scale * torch.randn((n, 3), generator=generator)
-    shift = config.stain_shift * torch.randn((n, 3), generator=generator)
+    stains = functional.normalize(STAINS, dim=1).to(pixels.device)
+    scale = 1 + config.stain_scale * _normal(pixels, (n, 3), generator)
+    shift = config.stain_shift * _normal(pixels, (n, 3), generator)
     mix = torch.linalg.inv(stains) @ (scale[:, :, None] * stains)
     density = -torch.log(pixels.clamp(min=1 / 255))
     density = torch.einsum("nchw,ncd->ndhw", density, mix) + (shift @ stains)[:, :, None, None]
@@ -130,9 +138,8 @@ def _stain(pixels: Tensor, config: AugmentConfig, generator: torch.Generator) ->
 
 def _blur(pixels: Tensor, most: float, generator: torch.Generator) -> Tensor:
     """Half of the tiles as they are, the others between sharpened and blurred."""
-    n = len(pixels)
-    amount = most * (1.5 * _uniform(n, generator) - 0.5) * (_uniform(n, generator) < 0.5)
-    kernel = torch.outer(BLUR, BLUR) / 16
+    amount = most * (1.5 * _uniform(pixels, generator) - 0.5) * (_uniform(pixels, generator) < 0.5)
+    kernel = (torch.outer(BLUR, BLUR) / 16).to(pixels.device)
     padded = functional.pad(pixels, (1, 1, 1, 1), mode="replicate")
     blurred = functional.conv2d(padded, kernel.expand(3, 1, 3, 3), groups=3)
     return torch.lerp(pixels, blurred, amount[:, None, None, None])
@@ -140,7 +147,7 @@ def _blur(pixels: Tensor, most: float, generator: torch.Generator) -> Tensor:
 
 def _expose(pixels: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
     n = len(pixels)
-    contrast = 1 + config.contrast * torch.randn((n, 1, 1, 1), generator=generator)
-    brightness = config.brightness * torch.randn((n, 1, 1, 1), generator=generator)
+    contrast = 1 + config.contrast * _normal(pixels, (n, 1, 1, 1), generator)
+    brightness = config.brightness * _normal(pixels, (n, 1, 1, 1), generator)
     middle = pixels.mean((1, 2, 3), keepdim=True)
     return (pixels - middle) * contrast + middle + brightness

@@ -13,20 +13,37 @@ import numpy as np
 
 from models.augment import AugmentConfig
 from models.errors import DatasetError
+from models.freezing import FREEZING
+from models.losses import LOSSES
+from models.schedules import SCHEDULES, scale_rate
 
-__all__ = ["RECIPES", "TrainConfig", "read_recipe"]
+__all__ = [
+    "RECIPES",
+    "DataConfig",
+    "FewShotConfig",
+    "PretrainConfig",
+    "TrainConfig",
+    "read_recipe",
+    "shrunk",
+]
 
 RECIPES = Path(__file__).parent / "recipes"
 
 RANGES = {
     "seed": (0, 2**62),
+    "input_px": (0, 4096),
     "decay_epochs": (0, 10**6),
     "warmup_epochs": (0, 10**6),
+    "patience": (0, 10**6),
+    "rate_factor": (1e-6, 1),
+    "stop_after": (0, 10**6),
     "batch_size": (2, 10**6),
     "patient_tiles": (1, 10**9),
     "learning_rate": (0, 1e3),
     "momentum": (1e-3, 0.9999),  # Nesterov's needs some
     "weight_decay": (0, 1),
+    "clip": (0, 1e6),
+    "focal_gamma": (0, 10),
     "label_smoothing": (0, 0.99),
     "mixup": (0, 100),
     "ema": (0, 0.999999),
@@ -35,17 +52,89 @@ RANGES = {
 }
 """Smallest and largest value. What the card holds as well is checked by the card."""
 
+CHOICES = {
+    "start": ("random", "imagenet"),
+    "without_imagenet": ("refuse", "pretrain", "random"),
+    "freeze": FREEZING,
+    "sampler": ("patients", "all", "balanced"),
+    "optimizer": ("sgd", "adamw"),
+    "schedule": tuple(SCHEDULES),
+    "loss": tuple(LOSSES),
+    "precision": ("auto", "float32", "bfloat16", "float16"),
+    "watch": ("loss", "auc", "accuracy"),
+    "keep": ("last", "best"),
+}
+
+SMOKE_TILES = 4
+SMOKE_PX = 64
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """layout: a name of models.datasets.LAYOUTS; none: looked for. how: tile (as they are, padded
+    with white), resize (the whole picture) or tiles (the picture cut up at the recipe's mpp).
+    magnification: only pictures of this one; 0 takes all. subtypes: they are the classes. split:
+    idc (the repository's, models/splits/idc.json), drawn (by patient, from `split_seed`, class
+    shares alike within `tolerance`) or none (validated on what it learned from). limit: most tiles
+    of a class in a part; 0 takes all.
+    """
+
+    layout: str = ""
+    how: str = "tile"
+    magnification: int = 0
+    subtypes: bool = False
+    split: str = "idc"
+    split_seed: int = 0
+    tolerance: float = 0.05
+    limit: int = 0
+
+    def __post_init__(self) -> None:
+        _check_choice("data.how", self.how, ("tile", "resize", "tiles"))
+        _check_choice("data.split", self.split, ("idc", "drawn", "none"))
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Self-supervised training that comes before, where ImageNet weights are not to be had."""
+
+    epochs: int = 20
+    crop_px: int = 40
+    batch_size: int = 128
+    learning_rate: float = 0.05
+    weight_decay: float = 1e-4
+
+
+@dataclass(frozen=True)
+class FewShotConfig:
+    """Episodes of prototypical networks. shots: support tiles of a class, queries: tiles of a class
+    that are told apart by them; 0 shots: no episodes. episodes: in an epoch.
+    """
+
+    shots: int = 0
+    queries: int = 5
+    episodes: int = 50
+
 
 @dataclass(frozen=True)
 class TrainConfig:
     """phases: (epochs, crop_px) one after the other; a smaller crop is a cheaper visit.
-    patient_tiles: the most tiles that one patient gives to an epoch.
-    decay_epochs: the last epochs, over which the rate falls linearly to zero; before, it is
-    constant after a linear warm-up. So a recipe with fewer epochs repeats the start of a longer.
+    input_px: the side that the network sees, where it is not the tile's own; 0: the tile's own.
+    start: random or imagenet. without_imagenet: what comes in their place where they are missing.
+    freeze: which layers do not learn (models.freezing).
+    sampler: patients (at most `patient_tiles` of each patient in an epoch), all, or balanced (drawn
+    with replacement, each class as often).
+    schedule: of models.schedules. decay_epochs: the last epochs, over which the rate falls to zero
+    (linear, cosine); before, it is constant after a linear warm-up. So a recipe with fewer epochs
+    repeats the start of a longer. patience, rate_factor: validations without a better one before
+    the rate falls (plateau), and to which share. stop_after: validations without a better one
+    before training stops; 0: never. watch: what better means. keep: the last or the best weights.
+    clip: largest norm of all gradients; 0: any. focal_gamma: of the focal loss.
+    precision: auto is bfloat16 or float16 on a GPU, float32 on a CPU.
     ema: decay per step of the averaged weights, which are what is validated and kept.
     mixup: alpha of mixup (Zhang et al. 2018, arXiv:1710.09412); 0 switches it off.
     mean, std: of the training tiles' pixels in 0..1, per channel.
-    bootstrap_rounds: for the intervals in the card.
+    bootstrap_rounds: for the intervals in the card. positive_class: the last one where none is
+    named. reported: what the authors of a reproduced system report.
     card: texts that the model's card takes over: licence, training_data, intended_use, limits.
     Raises DatasetError where a value is none that training can use.
     """
@@ -53,25 +142,46 @@ class TrainConfig:
     name: str
     architecture: str = "resnet18"
     classes: tuple[str, ...] = ("non_idc", "idc")
+    positive_class: str = ""
     tile_px: int = 50
     mpp: float = 4.0
+    input_px: int = 0
     seed: int = 0
+    start: str = "random"
+    without_imagenet: str = "refuse"
+    freeze: str = "none"
+    sampler: str = "patients"
     phases: tuple[tuple[int, int], ...] = ((28, 40), (14, 48), (3, 50))
+    schedule: str = "linear"
     decay_epochs: int = 27
     warmup_epochs: int = 2
+    patience: int = 0
+    rate_factor: float = 0.1
+    stop_after: int = 0
+    watch: str = "loss"
+    keep: str = "last"
     batch_size: int = 128
     patient_tiles: int = 128
+    optimizer: str = "sgd"
     learning_rate: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
+    clip: float = 0.0
+    loss: str = "cross-entropy"
+    focal_gamma: float = 2.0
     label_smoothing: float = 0.05
     mixup: float = 0.2
     ema: float = 0.995
+    precision: str = "auto"
     validate_every: int = 2
     mean: tuple[float, float, float] = (0.816, 0.618, 0.720)
     std: tuple[float, float, float] = (0.141, 0.210, 0.152)
+    data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    few_shot: FewShotConfig = field(default_factory=FewShotConfig)
     bootstrap_rounds: int = 1000
+    reported: str = ""
     card: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -80,11 +190,19 @@ class TrainConfig:
             kind = int if isinstance(getattr(type(self), name), int) else (int, float)
             if not isinstance(value, kind) or not low <= value <= high:
                 raise DatasetError(f"recipe: {name} is {value!r}; use {low:g} to {high:g}")
+        for name, known in CHOICES.items():
+            _check_choice(name, getattr(self, name), known)
+        if self.positive_class:
+            _check_choice("positive_class", self.positive_class, self.classes)
         if not self.phases or not all(_is_phase(phase, self.tile_px) for phase in self.phases):
             raise DatasetError(
                 f"recipe: phases is {self.phases!r}; use pairs of epochs and crop, the crop at "
                 f"most {self.tile_px} px"
             )
+
+    @property
+    def positive_index(self) -> int:
+        return self.classes.index(self.positive_class or self.classes[-1])
 
     @property
     def epochs(self) -> int:
@@ -96,31 +214,81 @@ class TrainConfig:
 
     def rate(self, epoch: float) -> float:
         """Learning rate at a real-valued epoch."""
-        warm = epoch / self.warmup_epochs if self.warmup_epochs else 1.0
-        left = (self.epochs - epoch) / self.decay_epochs if self.decay_epochs else 1.0
-        return self.learning_rate * min(warm, left, 1.0)
+        return self.learning_rate * scale_rate(
+            self.schedule,
+            epoch,
+            self.epochs,
+            warmup_epochs=self.warmup_epochs,
+            decay_epochs=self.decay_epochs,
+        )
 
     def to_json(self) -> str:
         """All that decides what the weights become."""
-        return json.dumps(asdict(replace(self, card={})), sort_keys=True)
+        return json.dumps(asdict(replace(self, card={}, reported="")), sort_keys=True)
 
 
-def read_recipe(source: str | Path) -> TrainConfig:
+TABLES = {
+    "data": DataConfig,
+    "augment": AugmentConfig,
+    "pretrain": PretrainConfig,
+    "few_shot": FewShotConfig,
+}
+
+
+def read_recipe(source: str | Path, changes: Mapping[str, Any] | None = None) -> TrainConfig:
     """A recipe of this project by its name, or a TOML file with the fields of TrainConfig.
 
-    Raises DatasetError where it is neither.
+    changes: fields in the place of those in the file, whole tables merged. Raises DatasetError
+    where it is neither, or a value is none that training can use.
     """
     path = Path(source)
     if path.suffix != ".toml":
         path = RECIPES / f"{source}.toml"
     try:
-        fields = _tuples(tomllib.loads(path.read_text("utf-8")))
-        return TrainConfig(**fields | {"augment": AugmentConfig(**fields.get("augment", {}))})
+        fields = _merged(tomllib.loads(path.read_text("utf-8")), changes or {})
+        tables = {name: kind(**fields.get(name, {})) for name, kind in TABLES.items()}
+        return TrainConfig(**fields | tables)
     except FileNotFoundError as error:
         known = ", ".join(sorted(found.stem for found in RECIPES.glob("*.toml")))
         raise DatasetError(f"no recipe {source}; use {known}, or a .toml file") from error
     except (OSError, TypeError, ValueError, AttributeError) as error:
         raise DatasetError(f"{path} is not a training recipe ({error})") from error
+
+
+def shrunk(config: TrainConfig) -> TrainConfig:
+    """The same recipe in seconds: two epochs of a few tiles, to see that everything runs."""
+    split = "none" if config.data.split == "drawn" else config.data.split  # of a few pictures
+    crop_px = config.tile_px if config.input_px else min(config.tile_px, SMOKE_PX)
+    return replace(
+        config,
+        name=f"{config.name}-smoke",
+        phases=((2, crop_px),),
+        warmup_epochs=0,
+        decay_epochs=1,
+        batch_size=SMOKE_TILES,
+        validate_every=1,
+        data=replace(config.data, limit=SMOKE_TILES, split=split),
+        pretrain=replace(
+            config.pretrain, epochs=1, batch_size=SMOKE_TILES, crop_px=min(crop_px, SMOKE_PX)
+        ),
+        few_shot=replace(
+            config.few_shot, episodes=1, queries=1, shots=min(config.few_shot.shots, 1)
+        ),
+        bootstrap_rounds=20,
+    )
+
+
+def _merged(fields: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Tuples for lists, all the way down; a table keeps what its change does not name."""
+    merged = _tuples(dict(fields))
+    for name, value in _tuples(dict(changes)).items():
+        merged[name] = merged.get(name, {}) | value if isinstance(value, dict) else value
+    return dict(merged)
+
+
+def _check_choice(name: str, value: Any, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise DatasetError(f"recipe: {name} is {value!r}; use {', '.join(known)}")
 
 
 def _is_phase(phase: Any, tile_px: int) -> bool:

@@ -5,7 +5,8 @@ Everything is measured with the float16 weights that are written, read back as a
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import numpy.typing as npt
 
 from models.card import ModelCard, read_card, write_card
 from models.checkpoint import save_weights
-from models.datasets import TileSet
+from models.datasets import Labelled, TileSet
+from models.descent import Weights
 from models.errors import CardError
 from models.infer import load_classifier
 from models.metrics import (
@@ -27,37 +29,86 @@ from models.metrics import (
     patient_bootstrap,
 )
 from models.recipe import TrainConfig
-from models.run import Weights
 from models.split import Split
 
-__all__ = ["add_test_metrics", "make_card", "measure_patients", "release", "score_card"]
+__all__ = [
+    "Origin",
+    "add_test_metrics",
+    "make_card",
+    "measure_classes",
+    "measure_patients",
+    "release",
+    "score_card",
+]
 
 LEAST_PROBABILITY = 1e-7
 DIGITS = 4
+BATCHES = 16  # of the classifier's, read at a time
+UNCHOSEN = (
+    "The validation tiles are all {positive}, or none is: the threshold of 0.5 was not chosen."
+)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the card tells of the training. split: a sentence. limits: what training adds to the
+    recipe's. training: JSON, free of form."""
+
+    split: str = "By patient, models/splits/idc.json"
+    limits: tuple[str, ...] = ()
+    training: Mapping[str, Any] = field(default_factory=dict)
 
 
 def release(
-    config: TrainConfig, weights: Weights, validation: TileSet, out: Path, device: str = "auto"
+    config: TrainConfig,
+    weights: Weights,
+    validation: Labelled,
+    out: Path,
+    device: str = "auto",
+    *,
+    origin: Origin | None = None,
 ) -> Path:
     """Writes `out/<name>.safetensors` and `out/<name>.json`; returns the path of the card.
 
-    Temperature and threshold come from the validation tiles.
+    Temperature and threshold come from the validation tiles. Where these lack the positive class,
+    or all others, the threshold is 0.5, and the card says so.
     """
     file = out / f"{config.name}.safetensors"
     sha256 = save_weights(weights, file, classes=config.classes)
-    card = make_card(config, file.name, sha256)
+    card = make_card(config, file.name, sha256, origin)
     prob = _score_draft(card, out, validation, device)
     logit = np.log(np.maximum(prob, LEAST_PROBABILITY))
     temperature = round(fit_temperature(logit, validation.label), DIGITS)
-    positive = calibrate(logit, temperature)[:, card.positive_index]
-    threshold = choose_threshold(validation.label, positive, validation.patient)
-    found = measure_patients(validation, positive, threshold, config.bootstrap_rounds)
-    uncalibrated = expected_calibration_error(validation.label, prob[:, card.positive_index])
-    found["ece_before_temperature"] = round(uncalibrated, DIGITS)
-    metrics = {"validation": found}
+    calibrated = calibrate(logit, temperature)
+    card = _measured(replace(card, temperature=temperature), validation, prob, calibrated, config)
     path = file.with_suffix(".json")
-    write_card(replace(card, temperature=temperature, threshold=threshold, metrics=metrics), path)
+    write_card(card, path)
     return path
+
+
+def _measured(
+    card: ModelCard,
+    validation: Labelled,
+    prob: npt.NDArray[np.floating],
+    calibrated: npt.NDArray[np.floating],
+    config: TrainConfig,
+) -> ModelCard:
+    """The card with its threshold and what was measured on the validation tiles."""
+    label = (validation.label == card.positive_index).astype(np.int64)
+    positive = calibrated[:, card.positive_index]
+    training = card.metrics
+    classes = {"classes": measure_classes(validation.label, calibrated, card.classes)}
+    if not 0 < label.sum() < len(label):
+        limit = UNCHOSEN.format(positive=card.positive_class)
+        metrics = {"validation": classes, **training}
+        return replace(card, threshold=0.5, limits=(*card.limits, limit), metrics=metrics)
+    threshold = choose_threshold(label, positive, validation.patient)
+    found = measure_patients(validation, positive, threshold, config.bootstrap_rounds, card)
+    uncalibrated = expected_calibration_error(label, prob[:, card.positive_index])
+    found["ece_before_temperature"] = round(uncalibrated, DIGITS)
+    several = classes if len(card.classes) > 2 else {}
+    metrics = {"validation": found | several, **training}
+    return replace(card, threshold=threshold, metrics=metrics)
 
 
 def add_test_metrics(
@@ -88,17 +139,22 @@ def add_test_metrics(
     return found
 
 
-def score_card(card_path: Path, tiles: TileSet, device: str = "auto") -> npt.NDArray[np.float32]:
+def score_card(card_path: Path, tiles: Labelled, device: str = "auto") -> npt.NDArray[np.float32]:
     """Probabilities as a user of the model gets them, float32 (n, classes)."""
     classifier = load_classifier(card_path, device, precision="float32")
+    step = classifier.batch_size * BATCHES
     try:
-        return classifier.predict(tiles.rgb)
+        scores = [
+            classifier.predict(tiles.batch(np.arange(start, min(start + step, len(tiles)))))
+            for start in range(0, len(tiles), step)
+        ]
     finally:
         classifier.close()
+    return np.concatenate([np.empty((0, len(classifier.card.classes)), np.float32), *scores])
 
 
 def _score_draft(
-    card: ModelCard, out: Path, tiles: TileSet, device: str
+    card: ModelCard, out: Path, tiles: Labelled, device: str
 ) -> npt.NDArray[np.float32]:
     """With a card that is gone afterwards: where this stops no uncalibrated model is left."""
     draft = out / f"{card.name}.draft.json"
@@ -110,16 +166,47 @@ def _score_draft(
 
 
 def measure_patients(
-    tiles: TileSet, positive: npt.NDArray[np.floating], threshold: float, rounds: int = 1000
+    tiles: Labelled,
+    positive: npt.NDArray[np.floating],
+    threshold: float,
+    rounds: int = 1000,
+    card: ModelCard | None = None,
 ) -> dict[str, Any]:
-    """Every metric with its interval over patients, and what they were counted on."""
-    intervals = patient_bootstrap(tiles.label, positive, tiles.patient, threshold, rounds=rounds)
+    """Every metric with its interval over patients, and what they were counted on.
+
+    card: says which class is positive; 1 where there is none.
+    """
+    label = (tiles.label == (1 if card is None else card.positive_index)).astype(np.int64)
+    intervals = patient_bootstrap(label, positive, tiles.patient, threshold, rounds=rounds)
     return {
         "patients": len(tiles.patients),
         "tiles": len(tiles),
-        "idc_fraction": round(float(tiles.label.mean()), DIGITS),
-        "confusion": confusion(tiles.label, positive, threshold).tolist(),
+        "idc_fraction": round(float(label.mean()), DIGITS),
+        "confusion": confusion(label, positive, threshold).tolist(),
         **{name: _rounded(asdict(interval)) for name, interval in intervals.items()},
+    }
+
+
+def measure_classes(
+    label: npt.NDArray[np.int64], prob: npt.NDArray[np.floating], classes: tuple[str, ...]
+) -> dict[str, Any]:
+    """Where the most probable class wins. confusion: rows are the truth; precision, recall and F1
+    by class, 0 where nothing was predicted, F1 also as the mean over classes."""
+    from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
+
+    index, predicted = list(range(len(classes))), prob.argmax(1)
+    options = {"labels": index, "zero_division": 0}
+    each = precision_recall_fscore_support(label, predicted, **options)
+    by_class = {
+        name: _rounded(dict(zip(("precision", "recall", "f1"), map(float, values), strict=True)))
+        for name, *values in zip(classes, *each[:3], strict=True)
+    }
+    return {
+        "tiles": len(label),
+        "accuracy": round(float((predicted == label).mean()), DIGITS),
+        "f1_macro": round(float(f1_score(label, predicted, average="macro", **options)), DIGITS),
+        "by_class": by_class,
+        "confusion": confusion_matrix(label, predicted, labels=index).tolist(),
     }
 
 
@@ -136,23 +223,30 @@ def _rounded(values: dict[str, float]) -> dict[str, float]:
     return {name: round(value, DIGITS) for name, value in values.items()}
 
 
-def make_card(config: TrainConfig, weights_file: str, sha256: str) -> ModelCard:
+def make_card(
+    config: TrainConfig, weights_file: str, sha256: str, origin: Origin | None = None
+) -> ModelCard:
     """Before anything is measured. Raises CardError where a recipe holds what no card can."""
+    origin = origin or Origin()
+    texts = dict(config.card)
     try:
+        limits = texts.pop("limits", ()) + origin.limits
         return ModelCard(
             name=config.name,
             architecture=config.architecture,
             classes=config.classes,
-            positive_class=config.classes[-1],
+            positive_class=config.positive_class or config.classes[-1],
             tile_px=config.tile_px,
             mpp=config.mpp,
-            input_px=config.tile_px,
+            input_px=config.input_px or config.tile_px,
             mean=config.mean,
             std=config.std,
             weights_file=weights_file,
             weights_sha256=sha256,
-            split="By patient, models/splits/idc.json",
-            **config.card,
+            split=origin.split,
+            limits=limits,
+            metrics={"training": dict(origin.training)} if origin.training else {},
+            **texts,
         )
     except TypeError as error:  # a number where a text belongs, or a field that cards lack
         raise CardError(f"recipe {config.name!r} makes no card ({error})") from error

@@ -7,45 +7,72 @@ for each other at every layer were measured to train several times slower there.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from models.checkpoint import load_backbone
-from models.datasets import TileSet, load_tiles, require_trainable
-from models.errors import DatasetError
-from models.network import choose_device
+from models.datasets import Labelled
+from models.errors import ModelError
+from models.fewshot import EpisodeRun
+from models.journal import Journal
+from models.parallel import Processes, joined
+from models.parts import Parts, read_parts
 from models.recipe import TrainConfig
-from models.registry import build
-from models.release import make_card, release
-from models.run import Run
-from models.split import read_split
+from models.release import Origin, make_card, release
+from models.run import Run, Validation
+from models.schedules import Watch
+from models.start import IMAGENET, Start, start_network
 
-__all__ = ["TrainConfig", "TrainProgress", "draw_epoch", "load_parts", "train"]
+__all__ = ["TrainConfig", "TrainProgress", "train"]
 
 STATE = "state.safetensors"
+STORES = "decoded"
 
 
 @dataclass(frozen=True)
 class TrainProgress:
-    """After an epoch. auc is that of the sampled validation patients, where it was measured."""
+    """After an epoch. auc is that of the validation tiles, where it was measured; so with the
+    other two. stage: epochs, or those of what came before."""
 
     epoch: int
     epochs: int
     loss: float
     tiles_per_s: float
     auc: float | None
+    validation_loss: float | None = None
+    accuracy: float | None = None
+    stage: str = "epochs"
 
     def __str__(self) -> str:
         auc = "" if self.auc is None else f", validation AUC {self.auc:.4f}"
-        return (
-            f"epoch {self.epoch} of {self.epochs}: loss {self.loss:.4f}, "
-            f"{self.tiles_per_s:.0f} tiles/s{auc}"
-        )
+        kind = "epoch" if self.stage == "epochs" else f"{self.stage}, epoch"
+        speed = f", {self.tiles_per_s:.0f} tiles/s" if self.tiles_per_s else ""
+        return f"{kind} {self.epoch} of {self.epochs}: loss {self.loss:.4f}{speed}{auc}"
+
+
+OnProgress = Callable[[TrainProgress], None]
+
+
+@dataclass
+class Story:
+    """What a run has been through; it stops and goes on with the weights. rows: a line of the log
+    for each epoch. seconds: spent in them."""
+
+    watch: Watch
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def epochs(self) -> int:
+        return len(self.rows)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 def train(
@@ -55,88 +82,155 @@ def train(
     *,
     device: str = "auto",
     weights: Path | None = None,
-    on_progress: Callable[[TrainProgress], None] = lambda progress: None,
+    imagenet: Path = IMAGENET,
+    stores: Path | None = None,
+    on_progress: OnProgress = lambda progress: None,
 ) -> Path:
     """Trains, calibrates on the validation patients, and returns the path of the card in `out`.
 
-    A run that was stopped goes on where it was, and ends in the same weights.
+    A run that was stopped goes on where it was, and ends in the same weights. Started by torchrun,
+    all its processes train one network; the first reports, writes, and returns last.
     weights: safetensors of a torchvision state dict to start from; its head is left out.
+    imagenet: the folder of ImageNet weights by architecture. stores: that of decoded pictures.
     Raises DatasetError where the data lack a class, or a part of the split; WeightsError where
-    `out` holds a run of another recipe; CardError where the recipe makes no card.
+    `out` holds a run of another recipe, or weights are missing; CardError where the recipe makes
+    no card; ModelError where the loss is no number any more, or the disk is full.
     """
     make_card(config, "weights", "0" * 64)  # a card that cannot be is refused now, not at the end
-    training, validation = load_parts(data)
-    run = _start(config, device, weights)
-    out.mkdir(parents=True, exist_ok=True)
-    for epoch in range(run.resume(out / STATE), config.epochs):
+    with joined(device) as processes:
+        on_progress = on_progress if processes.is_first else lambda progress: None
+        parts = read_parts(config, data, stores or out / STORES, processes)
+        start = start_network(
+            config,
+            parts.training,
+            out,
+            processes,
+            weights=weights,
+            imagenet=imagenet,
+            on_epoch=lambda epoch, epochs, loss: on_progress(
+                TrainProgress(epoch, epochs, loss, 0.0, None, stage="pretraining")
+            ),
+        )
+        run = _make_run(config, start, parts.training, processes)
+        story = _learn(run, parts, out, on_progress)
+        weights_made = run.result
+        if processes.is_first:
+            origin = _tell(run, start, parts, story)
+            release(config, weights_made, parts.validation, out, device, origin=origin)
+        processes.wait()
+        return out / f"{config.name}.json"
+
+
+def _learn(run: Run, parts: Parts, out: Path, on_progress: OnProgress) -> Story:
+    """The loop."""
+    config = run.config
+    story = _resume(run, out / STATE)
+    journal = Journal(out, done=story.epochs, is_written=run.processes.is_first)
+    for epoch in range(story.epochs, config.epochs):
+        if story.watch.is_over:
+            break
         started = time.perf_counter()
-        index = draw_epoch(training, config, epoch)
-        losses = [
-            run.step(
-                training.rgb[batch],
-                training.label[batch],
-                epoch,
-                step,
-                config.rate(epoch + step * config.batch_size / len(index)),
-            )
-            for step, batch in enumerate(_batches(index, config.batch_size))
-        ]
-        tiles_per_s = len(losses) * config.batch_size / (time.perf_counter() - started)
-        auc = _validate(run, validation) if _is_due(config, epoch) else None
-        run.save(out / STATE, epoch + 1)
-        loss = float(np.mean(losses))
-        on_progress(TrainProgress(epoch + 1, config.epochs, loss, tiles_per_s, auc))
-    return release(config, run.average, validation, out, device)
+        loss, tiles_per_s = _run_epoch(run, parts.training, epoch, story.watch.scale)
+        found = run.validate(parts.validation) if _is_due(config, epoch) else None
+        progress = _progress(config, epoch, loss, tiles_per_s, found)
+        rate = config.rate(epoch) * story.watch.scale
+        if found is not None and story.watch.see(found.watched(config.watch)):
+            run.descent.keep()
+        story.rows.append(_row(progress, rate))
+        story.seconds += time.perf_counter() - started
+        run.save(out / STATE, story.to_json())
+        journal.write(story.rows)
+        on_progress(progress)
+    journal.close()
+    return story
 
 
-def load_parts(data: Path) -> tuple[TileSet, TileSet]:
-    """Training tiles, and those of validation patients that are sampled, not complete."""
-    tiles = load_tiles(data)
-    require_trainable(tiles)
-    split = read_split()
-    parts = {
-        "train": split.take(tiles, "train"),
-        "validation": split.take(tiles, "validation", complete=False),
-    }
-    for part, mine in parts.items():
-        if len(set(mine.label.tolist())) < 2:
-            raise DatasetError(
-                f"{data} has {len(mine)} {part} tiles, of {len(mine.patients)} sampled patients; "
-                f"training needs tiles of both classes there (the split: models/splits/idc.json)"
-            )
-    return parts["train"], parts["validation"]
+def _run_epoch(run: Run, data: Labelled, epoch: int, scale: float) -> tuple[float, float]:
+    """Mean loss, and tiles per second of all processes."""
+    started = time.perf_counter()
+    batches = run.batches(data, epoch)
+    losses = [
+        run.step(rgb, label, epoch, step, scale * run.config.rate(epoch + step / len(batches)))
+        for step, (rgb, label) in enumerate(_fetched(data, batches))
+    ]
+    loss = float(np.mean(losses))
+    if not np.isfinite(loss):
+        raise ModelError(
+            f"recipe {run.config.name}: the loss is {loss} in epoch {epoch + 1}; use a smaller "
+            "learning_rate, or clip"
+        )
+    tiles = sum(map(len, batches)) * run.processes.count
+    return loss, tiles / (time.perf_counter() - started)
 
 
-def draw_epoch(tiles: TileSet, config: TrainConfig, epoch: int) -> npt.NDArray[np.int64]:
-    """Shuffled indices: every tile of a patient, or `patient_tiles` drawn anew where it has more.
+def _fetched(
+    data: Labelled, batches: Sequence[npt.NDArray[np.int64]]
+) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]:
+    """Pixels and labels; the next batch is read while this one is learned from."""
+    label = data.label
+    with ThreadPoolExecutor(1, thread_name_prefix="tiles") as reader:
+        ahead = reader.submit(data.batch, batches[0])
+        for batch, following in zip(batches, [*batches[1:], None], strict=True):
+            rgb = ahead.result()
+            if following is not None:
+                ahead = reader.submit(data.batch, following)
+            yield rgb, label[batch]
 
-    So a complete slide of a thousand tiles weighs no more than a few sampled patients.
-    """
-    rng = np.random.default_rng([config.seed, epoch])
-    of_patient = [np.flatnonzero(tiles.patient == patient) for patient in tiles.patients]
-    drawn = [rng.permutation(index)[: config.patient_tiles] for index in of_patient]
-    return rng.permutation(np.concatenate(drawn))
 
-
-def _batches(index: npt.NDArray[np.int64], size: int) -> Iterator[npt.NDArray[np.int64]]:
-    """Full ones; what is left over comes in another epoch's order. A small set is one batch."""
-    for start in range(0, max(len(index) - size, 0) + 1, size):
-        yield index[start : start + size]
+def _resume(run: Run, path: Path) -> Story:
+    asked = run.config
+    watch = Watch(asked.patience, asked.rate_factor, asked.stop_after)
+    stored = run.resume(path)
+    if stored is None:
+        return Story(watch)
+    return Story(Watch(**stored["watch"]), stored["rows"], stored["seconds"])
 
 
 def _is_due(config: TrainConfig, epoch: int) -> bool:
     return (epoch + 1) % config.validate_every == 0 or epoch + 1 == config.epochs
 
 
-def _validate(run: Run, tiles: TileSet) -> float:
-    from sklearn.metrics import roc_auc_score
+def _progress(
+    config: TrainConfig, epoch: int, loss: float, tiles_per_s: float, found: Validation | None
+) -> TrainProgress:
+    measured = asdict(found) if found else {"loss": None, "accuracy": None, "auc": None}
+    return TrainProgress(
+        epoch=epoch + 1,
+        epochs=config.epochs,
+        loss=loss,
+        tiles_per_s=tiles_per_s,
+        auc=measured["auc"],
+        validation_loss=measured["loss"],
+        accuracy=measured["accuracy"],
+    )
 
-    return float(roc_auc_score(tiles.label, run.score(tiles)))
+
+def _row(progress: TrainProgress, rate: float) -> dict[str, Any]:
+    """A line of the log. rate: at the beginning of the epoch."""
+    names = ("epoch", "loss", "validation_loss", "accuracy", "auc", "tiles_per_s")
+    return {name: getattr(progress, name) for name in names} | {"rate": rate}
 
 
-def _start(config: TrainConfig, device: str, weights: Path | None) -> Run:
-    torch.manual_seed(config.seed)
-    network = build(config.architecture, len(config.classes))
-    if weights:
-        load_backbone(network, weights)
-    return Run(network.to(choose_device(device)), config)
+def _make_run(config: TrainConfig, start: Start, training: Labelled, processes: Processes) -> Run:
+    if config.few_shot.shots:
+        return EpisodeRun(start.network, config, training, processes)
+    return Run(start.network, config, training.label, processes)
+
+
+def _tell(run: Run, start: Start, parts: Parts, story: Story) -> Origin:
+    parameters = list(run.descent.network.parameters())
+    return Origin(
+        split=parts.split,
+        limits=(start.limit,) if start.limit else (),
+        training={
+            "start": start.how,
+            "epochs": story.epochs,
+            "seconds": round(story.seconds),
+            "device": run.processes.device_name,
+            "processes": run.processes.count,
+            "tiles": len(parts.training),
+            "patients": len(parts.training.patients),
+            "parameters": sum(parameter.numel() for parameter in parameters),
+            "learning_parameters": sum(p.numel() for p in parameters if p.requires_grad),
+        },
+    )

@@ -12,8 +12,9 @@ from models.datasets import TileSet
 from models.errors import DatasetError, WeightsError
 from models.recipe import TrainConfig
 from models.registry import MODELS, build
+from models.sampling import draw_epoch
 from models.split import read_split
-from models.train import TrainProgress, draw_epoch, train
+from models.train import TrainProgress, train
 from tests.models.labelled import make_tiles, write_packed
 
 SMALL = TrainConfig(
