@@ -11,6 +11,8 @@ from types import FrameType
 
 import typer
 
+from service.cli.datasets import data_app
+from service.cli.explain import explain
 from service.cli.heatmaps import batch, export, heatmap
 from service.cli.keeping import gc
 from service.cli.keys import keys_app
@@ -30,12 +32,13 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 COMMANDS: tuple[Callable[..., None], ...] = (
-    info, mask, tile, heatmap, export, batch, phantom, train, evaluate, doctor, gc,
+    info, mask, tile, heatmap, export, batch, explain, phantom, train, evaluate, doctor, gc,
     serve, worker,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)
 app.add_typer(models_app, name="models")
+app.add_typer(data_app, name="data")
 app.add_typer(keys_app, name="keys")
 
 
