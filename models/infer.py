@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from models.card import ModelCard
 from models.errors import UntrustedCode
 from models.registry import CLASSIFIERS, is_torchscript, load_builder, resolve_model
+from models.tuning import Tuning, find_tuning
 
 __all__ = ["Classifier", "ScoredBatch", "TileBatch", "load_classifier", "score_tiles"]
 
@@ -74,12 +75,14 @@ def load_classifier(
     batch_size: int | None = None,
     precision: str = "auto",
     trust_code: bool = False,
+    tuning: Tuning | Path | None = None,
 ) -> Classifier:
     """The model of `resolve_model`, ready on a device.
 
     device: auto, cpu, cuda, cuda:N or mps. batch_size: None chooses by device and tile.
-    precision: auto (bfloat16 where the processor has it), float32 or bfloat16.
-    trust_code: a TorchScript file may run. Raises ModelError.
+    precision: auto (bfloat16 where the processor has it), float32, bfloat16, or float16 on CUDA.
+    trust_code: a TorchScript file may run. tuning: how to compute, or the folder where that of this
+    machine is looked for; another precision than `auto` wins over it. Raises ModelError.
     """
     card, weights = resolve_model(model)
     if weights is None:
@@ -90,12 +93,16 @@ def load_classifier(
             f"{weights} is TorchScript: loading it runs the code in the file; allow it with "
             "--trust-code if you trust its author, or use safetensors weights"
         )
-    from models.network import TorchClassifier, load_network
+    from models.network import TorchClassifier, choose_device, device_name, load_network
 
     network = load_network(card, weights)
+    if isinstance(tuning, Path):
+        tuning = find_tuning(tuning, card, device_name(choose_device(device)))
     # what a foreign program computes in bfloat16 nobody has checked
     chosen = "float32" if is_torchscript(weights) and precision == "auto" else precision
-    return TorchClassifier(card, network, device, batch_size=batch_size, precision=chosen)
+    return TorchClassifier(
+        card, network, device, batch_size=batch_size, precision=chosen, tuning=tuning
+    )
 
 
 def score_tiles(classifier: Classifier, batches: Iterable[TileBatch]) -> Iterator[ScoredBatch]:

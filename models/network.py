@@ -15,21 +15,19 @@ from torch.nn import functional
 from models.card import ModelCard, file_sha256
 from models.checkpoint import load_weights
 from models.errors import DeviceError, ModelError, WeightsError
+from models.forms import padded_count, shape_network
 from models.registry import build, is_torchscript
+from models.tuning import Tuning
 
-__all__ = ["PRECISIONS", "TorchClassifier", "choose_device", "load_network"]
+__all__ = ["PRECISIONS", "TorchClassifier", "choose_device", "device_name", "load_network"]
 
-PRECISIONS = ("auto", "float32", "bfloat16")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 # Pixels of a batch, and its most tiles: on a CPU the activations of more leave the cache; a GPU
 # needs that many to be busy.
 BATCH_PX = {"cpu": 128 * 50 * 50, "cuda": 128 * 256 * 256, "mps": 32 * 256 * 256}
 BATCH_TILES = {"cpu": 128, "cuda": 1024, "mps": 256}
 LEAST_BATCH = 8
-PAD_TILES = 8
-"""A last batch of float32 on a CPU is filled up to a multiple of it: few sizes, which oneDNN plans
-for once each (10 ms), and few tiles in vain. On two cores at 50 px 128 tiles take 206 ms, 8 take
-18, and the same tile has the same bits in both."""
 
 logger = logging.getLogger(__name__)
 
@@ -37,9 +35,10 @@ logger = logging.getLogger(__name__)
 class TorchClassifier:
     """uint8 tiles go to the device as they are; it resizes, normalises and classifies.
 
-    The last batch is padded, on a CPU in float32 to a multiple of PAD_TILES, else to the size of
-    the others, so every tile is computed alike. With float32 a probability differs by less than
-    1e-5 between batch sizes. Memory that runs out halves the batch.
+    The last batch is padded, on a CPU in float32 to a multiple of 8, else to the size of the
+    others, so every tile is computed alike. With float32 a probability differs by less than 1e-5
+    between batch sizes. A batch that the processor's cache is too small for is computed in parts.
+    Memory that runs out halves the batch.
     """
 
     def __init__(
@@ -50,22 +49,32 @@ class TorchClassifier:
         *,
         batch_size: int | None = None,
         precision: str = "auto",
+        tuning: Tuning | None = None,
     ) -> None:
         self.card = card
         self._device = choose_device(device)
-        self._dtype = _choose_dtype(precision, self._device)
+        self._tuning = _fitting(tuning, precision)
+        chosen = self._tuning.precision if self._tuning and precision == "auto" else precision
+        self._dtype = choose_dtype(chosen, self._device)
         if batch_size is not None and batch_size < 1:
             raise ModelError(f"batch size {batch_size}: use 1 or more")
-        self.batch_size = batch_size or _default_batch(card, self._device)
-        self._network = network.eval().to(self._device, self._dtype)
-        self._network = self._network.to(memory_format=torch.channels_last)
+        best = self._tuning.batch_size if self._tuning else default_batch(card, self._device)
+        self.batch_size = batch_size or best
+        # a GPU is given what it is asked for; on a CPU more at once is slower
+        self._most = best if self._device.type == "cpu" else self.batch_size
+        self._network, self._form = shape_network(
+            network, card.input_px, self._device, self._dtype, self._at_once, self._tuning
+        )
         mean, std = torch.tensor(card.mean), torch.tensor(card.std)
         self._scale = (1 / (255 * std)).view(3, 1, 1).to(self._device)
         self._shift = (-mean / std).view(3, 1, 1).to(self._device)
 
     @property
     def device(self) -> str:
-        return f"{self._device}, {str(self._dtype).removeprefix('torch.')}"
+        precision = "int8" if self._form == "int8" else str(self._dtype).removeprefix("torch.")
+        form = "" if self._form in ("plain", "int8") else f", {self._form}"
+        tuned = f", tuned {self._tuning.measured}" if self._tuning else ""
+        return f"{self._device}, {precision}{form}{tuned}"
 
     def predict(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Classifier.predict; DeviceError where not even one tile fits the device."""
@@ -84,13 +93,19 @@ class TorchClassifier:
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
+    @property
+    def _at_once(self) -> int:
+        """Tiles that are computed at once."""
+        return min(self.batch_size, self._most)
+
     def _attempt(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32] | None:
         """None where the device's memory ran out; left here, so that what failed is freed."""
-        starts = range(0, len(rgb), self.batch_size)
+        size = self._at_once
+        starts = range(0, len(rgb), size)
         try:
             with torch.inference_mode():
                 # all are queued before the first is fetched: a GPU never waits for the host
-                queued = [self._launch(rgb[i : i + self.batch_size]) for i in starts]
+                queued = [self._launch(rgb[i : i + size]) for i in starts]
                 prob = [one.cpu().numpy() for one in queued]
         except torch.OutOfMemoryError:
             return None
@@ -98,9 +113,9 @@ class TorchClassifier:
         return np.concatenate([empty, *prob])
 
     def _launch(self, rgb: NDArray[np.uint8]) -> Tensor:
-        """At most batch_size tiles → float32 (n, classes), on the device and maybe not yet done."""
+        """One batch → float32 (n, classes), on the device and maybe not yet done."""
         on_gpu = self._device.type == "cuda"
-        count = self._padded(len(rgb))
+        count = padded_count(len(rgb), self._at_once, self._form, self._device, self._dtype)
         # pinned blocks come back from torch's cache once their copy is over
         staged = torch.empty((count, *rgb.shape[1:]), dtype=torch.uint8, pin_memory=on_gpu)
         staged[len(rgb) :] = 0
@@ -112,11 +127,6 @@ class TorchClassifier:
                 f"{count} tiles, but its card has {len(self.card.classes)} classes"
             )
         return self._activate(logits.float() / self.card.temperature)[: len(rgb)]
-
-    def _padded(self, count: int) -> int:
-        if self._device.type != "cpu" or self._dtype != torch.float32:
-            return self.batch_size  # elsewhere the size may choose the arithmetic
-        return min(self.batch_size, -(-count // PAD_TILES) * PAD_TILES)
 
     def _prepare(self, rgb: Tensor) -> Tensor:
         """uint8 (n, h, w, 3) → normalised (n, 3, side, side), channels last in memory."""
@@ -130,12 +140,12 @@ class TorchClassifier:
         return logits.softmax(1) if self.card.activation == "softmax" else logits.sigmoid()
 
     def _halve(self) -> None:
-        if self.batch_size == 1:
+        if self._at_once == 1:
             raise DeviceError(
                 f"{self._device} has not enough memory for one tile of {self.card.name}; "
                 "use --device cpu"
             )
-        self.batch_size //= 2
+        self.batch_size = self._at_once // 2
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         logger.warning(
@@ -185,15 +195,31 @@ def has_bfloat16(device: torch.device) -> bool:
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
-def _choose_dtype(precision: str, device: torch.device) -> torch.dtype:
+def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     if precision not in PRECISIONS:
         raise DeviceError(f"precision {precision!r}: use {', '.join(PRECISIONS)}")
     if precision == "auto":
         return torch.bfloat16 if has_bfloat16(device) else torch.float32
-    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+    dtype: torch.dtype = getattr(torch, precision)
+    if dtype == torch.float16 and device.type == "cpu":
+        raise DeviceError(
+            "precision float16: a CPU has no such arithmetic; use float32 or bfloat16"
+        )
+    return dtype
 
 
-def _default_batch(card: ModelCard, device: torch.device) -> int:
+def device_name(device: torch.device) -> str:
+    """cpu, mps, or a GPU's own name: what a tuning was measured on."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _fitting(tuning: Tuning | None, precision: str) -> Tuning | None:
+    """A precision that somebody asked for overrides what was tuned for another one."""
+    asked_for_another = tuning is not None and precision not in ("auto", tuning.precision)
+    return None if asked_for_another else tuning
+
+
+def default_batch(card: ModelCard, device: torch.device) -> int:
     fitting = BATCH_PX[device.type] // max(card.tile_px, card.input_px) ** 2
     return max(LEAST_BATCH, min(BATCH_TILES[device.type], fitting))
 

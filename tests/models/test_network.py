@@ -13,6 +13,7 @@ from models.card import read_card
 from models.errors import DeviceError, ModelError, WeightsError
 from models.infer import Classifier, load_classifier
 from models.network import TorchClassifier, choose_device, load_network
+from models.tuning import Tuning
 from tests.models.classifier_contract import SAME, ClassifierContract
 from tests.models.networks import ChannelNetwork, make_card, make_network, make_rgb, write_model
 
@@ -58,6 +59,16 @@ class TestNetworkInBfloat16(ClassifierContract):
     @classmethod
     def classifier(cls, model: Path) -> Classifier:
         return load_classifier(model, "cpu", batch_size=4, precision="bfloat16")
+
+
+class TestFilteredNetwork(ClassifierContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def classifier(cls, model: Path) -> Classifier:
+        filtered = Tuning("filtered", "float32", batch_size=12)
+        classifier = load_classifier(model, "cpu", batch_size=12, tuning=filtered)
+        assert "filtered" in classifier.device
+        return classifier
 
 
 @pytest.mark.gpu
