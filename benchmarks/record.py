@@ -10,7 +10,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["circumstances", "write_record"]
+from wsi.cores import usable_cores
+
+__all__ = ["circumstances", "rounded", "write_record"]
 
 PACKAGES = ("wsi-heatmap", "numpy", "torch", "torchvision", "imagecodecs", "simplejpeg",
             "openslide-bin", "opencv-python-headless", "zarr")  # fmt: skip
@@ -30,7 +32,16 @@ def circumstances() -> dict[str, Any]:
 
 def write_record(path: Path, results: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(circumstances() | results, indent=1) + "\n", "utf-8")
+    path.write_text(json.dumps(circumstances() | rounded(results), indent=1) + "\n", "utf-8")
+
+
+def rounded(value: Any) -> Any:
+    """JSON with five digits of each number that is not whole: no clock knows more."""
+    if isinstance(value, dict):
+        return {name: rounded(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [rounded(one) for one in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 def _module() -> str:
@@ -46,7 +57,7 @@ def _unrooted(argument: str) -> str:
 def _machine() -> dict[str, Any]:
     return {
         "processor": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": usable_cores(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "system": platform.system() + " " + platform.release(),
     }

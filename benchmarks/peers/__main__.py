@@ -14,7 +14,6 @@ workers, and with one a core; the faster counts.
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from benchmarks.peers.environments import PEERS, make_environment, versions
 from benchmarks.peers.job import JOB, RESULT, SCORES, Job, write_job
 from benchmarks.phantoms import phantom
 from benchmarks.record import write_record
+from wsi.cores import usable_cores
 
 WARM_PX = 8_000
 OURS = "this project"
@@ -88,7 +88,7 @@ def _prepare_job(options: argparse.Namespace, folder: Path) -> Job:
 
 
 def _fastest(peer: str, python: Path, job: Job) -> Side:
-    counts = (0, len(os.sched_getaffinity(0)))
+    counts = (0, usable_cores())
     sides = [
         _measure(f"{peer}, {workers} workers", python, f"on_{peer}", replace(job, workers=workers))
         for workers in counts
