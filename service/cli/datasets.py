@@ -1,0 +1,132 @@
+"""Commands about labelled sets: report, split."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.options import AsJson, Quiet
+from service.cli.terminal import TerminalProgress, counted, print_json, say
+
+if TYPE_CHECKING:
+    from models.datasets import Pictures
+    from models.split import Split
+
+__all__ = ["data_app"]
+
+data_app = typer.Typer(help="Labelled sets of pictures.", no_args_is_help=True)
+
+IDC_LAYOUTS = ("idc", "two-folders")
+
+
+class LayoutName(StrEnum):
+    """The keys of models.datasets.LAYOUTS, which is not imported to show help."""
+
+    IDC = "idc"
+    TWO_FOLDERS = "two-folders"
+    BACH = "bach"
+    BREAKHIS = "breakhis"
+
+
+Folder = Annotated[Path, typer.Argument(help="Folder of the set, as downloaded.")]
+Layout = Annotated[LayoutName | None, typer.Option(help="Default: look which it is.")]
+Magnification = Annotated[int | None, typer.Option(help="Only 40, 100, 200 or 400 (breakhis).")]
+Subtypes = Annotated[bool, typer.Option("--subtypes", help="Eight classes, not two (breakhis).")]
+
+
+@data_app.command()
+def report(
+    folder: Folder,
+    layout: Layout = None,
+    split: Annotated[
+        Path | None, typer.Option(help="A split file; default: the project's, for IDC tiles.")
+    ] = None,
+    magnification: Magnification = None,
+    subtypes: Subtypes = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 where there are problems.")] = (
+        False
+    ),
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Counts, sizes, duplicates and damaged files of a labelled set."""
+    from models.data_report import examine
+
+    pictures = _open(folder, layout, magnification, subtypes)
+    with TerminalProgress(quiet=quiet) as progress:
+        found = examine(
+            pictures, _split_of(pictures, split), progress=counted("pictures", progress)
+        )
+    print_json(found.to_json()) if as_json else say(found.to_text())
+    if strict and found.problems:
+        raise typer.Exit(1)
+
+
+@data_app.command()
+def split(
+    folder: Folder,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The split file to write, .json.")],
+    layout: Layout = None,
+    cases: Annotated[
+        list[str] | None,
+        typer.Option(help="PART=FILE: a published case list, for train, validation, test."),
+    ] = None,
+    seed: int = 0,
+    folds: Annotated[
+        int | None, typer.Option(help="Write so many splits for cross-validation: OUT-1.json …")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0, max=1, help="How far a class's share in a part may be off.")
+    ] = 0.05,
+    magnification: Magnification = None,
+    subtypes: Subtypes = False,
+) -> None:
+    """Draws a split by patient, or takes published case lists; what leaks is refused."""
+    from models.cases import read_cases
+    from models.datasets.digests import with_digests
+    from models.split import require_apart, write_split
+    from models.stratification import draw_folds, draw_stratified
+
+    if cases and folds:
+        raise typer.BadParameter("case lists make one split; leave out --folds or --cases")
+    pictures = with_digests(_open(folder, layout, magnification, subtypes))
+    if cases:
+        drawn = [read_cases(_lists(cases), pictures)]
+    elif folds:
+        drawn = list(draw_folds(pictures, folds, seed, tolerance=tolerance))
+    else:
+        drawn = [draw_stratified(pictures, seed, tolerance=tolerance)]
+    for one in drawn:
+        require_apart(pictures, one)
+    for i, one in enumerate(drawn):
+        path = out.with_stem(f"{out.stem}-{i + 1}") if folds else out
+        write_split(one, path)
+        say(str(path))
+
+
+def _open(
+    folder: Path, layout: LayoutName | None, magnification: int | None, subtypes: bool
+) -> "Pictures":
+    from models.datasets import open_data
+
+    name = layout.value if layout else None
+    return open_data(folder, name, magnification=magnification, subtypes=subtypes)
+
+
+def _split_of(pictures: "Pictures", path: Path | None) -> "Split | None":
+    from models.split import read_split
+
+    if path is None:
+        return read_split() if pictures.layout in IDC_LAYOUTS else None
+    return read_split(path)
+
+
+def _lists(cases: list[str]) -> dict[str, Path]:
+    lists = {}
+    for case in cases:
+        part, equals, path = case.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"{case!r}: use PART=FILE, such as test=cases_test.txt")
+        lists[part] = Path(path)
+    return lists
