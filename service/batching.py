@@ -103,7 +103,7 @@ def _add_path(library: Library, tenant: str, path: Path) -> StoredSlide:
 
 def _require_room(service: Service, tenant: str, count: int) -> None:
     """Before the first job: half a batch helps nobody."""
-    queued = service.queue.depth(tenant)[JobState.QUEUED]
+    queued = service.queue.depth(tenant, [JobState.QUEUED])[JobState.QUEUED]
     limit = service.settings.max_queued_per_tenant
     if queued + count > limit:
         raise QueueFull(f"{queued} jobs of yours wait; {count} more are over the limit of {limit}")

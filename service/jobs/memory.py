@@ -107,12 +107,14 @@ class MemoryQueue:
                 return None
             return sum(_rank(other) < _rank(now) for other in self._claimable())
 
-    def depth(self, tenant: str | None = None) -> Mapping[JobState, int]:
+    def depth(
+        self, tenant: str | None = None, states: Collection[JobState] = tuple(JobState)
+    ) -> Mapping[JobState, int]:
         with self._lock:
             counted = Counter(
                 job.state for job in self._jobs.values() if tenant in {None, job.tenant}
             )
-        return {state: counted[state] for state in JobState}
+        return {state: counted[state] for state in states}
 
     def claim(self, worker: str) -> Job | None:
         with self._lock:

@@ -69,8 +69,13 @@ class Queue(Protocol):
         """How many jobs of any tenant would be claimed before it; None unless it is queued."""
         ...
 
-    def depth(self, tenant: str | None = None) -> Mapping[JobState, int]:
-        """How many jobs are in each state: of a tenant, or of all."""
+    def depth(
+        self, tenant: str | None = None, states: Collection[JobState] = tuple(JobState)
+    ) -> Mapping[JobState, int]:
+        """How many jobs are in each of the states: of a tenant, or of all.
+
+        Jobs that have ended are many; whoever does not need their number leaves their states out.
+        """
         ...
 
     def claim(self, worker: str) -> Job | None:

@@ -137,9 +137,11 @@ class SqlQueue:
         rows = self._read(statements.position(job.id, self._now()))
         return int(rows[0][0]) if rows else None
 
-    def depth(self, tenant: str | None = None) -> Mapping[JobState, int]:
-        counted = {JobState(state): count for state, count in self._read(statements.depth(tenant))}
-        return {state: counted.get(state, 0) for state in JobState}
+    def depth(
+        self, tenant: str | None = None, states: Collection[JobState] = tuple(JobState)
+    ) -> Mapping[JobState, int]:
+        counted = {row.state: row[1] for row in self._read(statements.depth(tenant, *states))}
+        return {state: counted.get(state, 0) for state in states}
 
     def claim(self, worker: str) -> Job | None:
         given = {"now": self._clock(), "worker": worker}

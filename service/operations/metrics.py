@@ -43,7 +43,7 @@ class Metrics:
             "wsi_http_received_bytes", "Of bodies of requests", registry=self.registry
         )
         self.sent = Counter("wsi_http_sent_bytes", "Of bodies of answers", registry=self.registry)
-        self._jobs = Gauge("wsi_jobs", "By state", ["state"], registry=self.registry)
+        self._jobs = Gauge("wsi_jobs", "That wait and run", ["state"], registry=self.registry)
         self._workers = Gauge("wsi_workers", "With a recent sign of life", registry=self.registry)
 
     def text(self, depth: Mapping[str, int], workers: int) -> bytes:

@@ -17,7 +17,7 @@ __all__ = ["router"]
 router = Router(prefix="/v1/batches", tags=["batches"], route_class=AskedFirst)
 
 
-@router.post("", status_code=202, response_model=BatchJson, responses=failures(422))
+@router.post("", status_code=202, response_model=BatchJson, responses=failures(422, 507))
 async def create_batch(
     body: BatchRequest,
     response: Response,

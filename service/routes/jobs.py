@@ -30,7 +30,7 @@ Wait = Annotated[
     "",
     status_code=202,
     response_model=JobJson,
-    responses=failures(422),
+    responses=failures(422, 507),
 )
 async def create_job(
     body: JobRequest,

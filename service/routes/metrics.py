@@ -4,6 +4,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from service.deps import Parts, Reader
+from service.jobs import JobState
 from service.operations.metrics import CONTENT_TYPE_LATEST, Metrics
 from service.web.answers import NO_STORE
 from service.web.openapi import failures
@@ -14,6 +15,8 @@ __all__ = ["router"]
 router = Router(tags=["health"])
 
 ALIVE_WITHIN_LEASES = 2
+SHOWN = (JobState.QUEUED, JobState.RUNNING)
+"""Ended jobs are counted nowhere here: they are many, and how many are kept says little."""
 
 
 @router.get(
@@ -25,9 +28,9 @@ ALIVE_WITHIN_LEASES = 2
     },
 )
 def get_metrics(request: Request, service: Parts, _reader: Reader) -> Response:
-    """Counts and times by route, jobs by state, workers."""
+    """Counts and times by route, jobs that wait and run, workers."""
     metrics: Metrics = request.app.state.metrics
-    depth = {state.value: count for state, count in service.queue.depth().items()}
+    depth = {state.value: count for state, count in service.queue.depth(states=SHOWN).items()}
     alive = service.queue.workers(ALIVE_WITHIN_LEASES * service.settings.lease_s)
     return Response(
         metrics.text(depth, len(alive)),

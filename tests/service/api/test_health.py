@@ -78,6 +78,18 @@ def test_process_that_shuts_down_is_not_ready(api: Api) -> None:
     assert list(reasons(api)) == ["process"]
 
 
+def test_metrics_count_the_jobs_that_wait_and_run(api: Api) -> None:
+    api.finished(seed=1)
+    for seed in (2, 3, 4):
+        api.submit(api.upload(seed))
+    api.claim()
+    lines = api.get("/metrics").text.splitlines()
+    assert [line for line in lines if line.startswith("wsi_jobs{")] == [
+        'wsi_jobs{state="queued"} 2.0',
+        'wsi_jobs{state="running"} 1.0',
+    ]
+
+
 def test_models_are_listed_with_their_cards(api: Api, workshop: Workshop) -> None:
     (model,) = api.get("/v1/models").json()["items"]
     assert (model["name"], model["is_default"]) == ("mean-channel", True)

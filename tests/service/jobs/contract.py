@@ -124,6 +124,10 @@ class QueueContract(SubmittingContract, OwningContract):
             JobState.FAILED: 0,
             JobState.CANCELLED: 0,
         }
+        assert queue.depth(states=[JobState.QUEUED, JobState.FAILED]) == {
+            JobState.QUEUED: 1,
+            JobState.FAILED: 0,
+        }
         assert queue.depth("bob")[JobState.QUEUED] == 1
         assert queue.depth("bob")[JobState.SUCCEEDED] == 0
 
