@@ -1,17 +1,11 @@
 """The slide small, to look at."""
 
-from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
-
 from service.tissue import MASK_MPP
-from wsi.export.output import partial_file
 from wsi.overview import Overview, pick_level, read_overview
 from wsi.readers.kept import keep_level
 from wsi.slide import Slide, require_mpp
 
-__all__ = ["PICTURE_PX", "keep_small", "read_picture", "write_png"]
+__all__ = ["PICTURE_PX", "keep_small", "read_picture"]
 
 PICTURE_PX = 2000  # longer side, about
 
@@ -38,11 +32,3 @@ def read_picture(slide: Slide, at_hand: Overview | None = None) -> Overview:
     sides = [max(level.size) for level in slide.info.levels]
     near = [side for side in sides if NEAR_PX[0] <= side <= NEAR_PX[1]]
     return read_overview(slide, longest_um / min(near, default=PICTURE_PX))
-
-
-def write_png(pixels: NDArray[np.uint8], path: Path) -> None:
-    """uint8 (height, width) or (height, width, 3), whole or not at all."""
-    from PIL import Image
-
-    with partial_file(path) as partial:
-        Image.fromarray(pixels).save(partial, format="PNG")

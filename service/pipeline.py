@@ -17,7 +17,7 @@ from models.infer import Classifier, ScoredBatch, load_classifier, score_tiles
 from models.registry import resolve_model
 from service.errors import Stopped
 from service.outputs import OUTPUTS, require_outputs
-from service.picture import keep_small, read_picture, write_png
+from service.picture import keep_small, read_picture
 from service.progress import Progress, Silent, StageClock
 from service.records import describe_run, describe_work, manifest_of
 from service.request import HeatmapRequest
@@ -26,6 +26,7 @@ from service.tissue import Prepared, lay_tiles
 from wsi.cores import usable_cores
 from wsi.errors import StoreIncomplete, StoreMismatch
 from wsi.export import export
+from wsi.export.png import save_png
 from wsi.export.source import ExportSource
 from wsi.heatmap import assemble
 from wsi.mask import mask_image
@@ -285,7 +286,7 @@ def _export(
             pool.submit(write, name) for name in sorted(names, key=lambda name: name not in DEAR)
         ]
         try:
-            write_png(mask_image(source.mask), partial / MASK_IMAGE)
+            save_png(mask_image(source.mask), partial / MASK_IMAGE)
             for job in as_completed(jobs):
                 job.result()
                 progress.advance(1)

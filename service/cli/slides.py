@@ -78,8 +78,8 @@ def mask(
     as_json: AsJson = False,
 ) -> None:
     """Where the tissue is: OUT/<slide name>.mask.png (0 or 255) and a picture to look at."""
-    from service.picture import write_png
     from service.tissue import MASK_MPP, find_tissue
+    from wsi.export.png import save_png
     from wsi.mask import mask_image, mask_picture
     from wsi.overview import read_overview
     from wsi.readers import open_slide
@@ -89,8 +89,8 @@ def mask(
         tissue = find_tissue(mask, overview, opened.info)
         name = opened.info.name
     written = [out / f"{name}.mask.png", out / f"{name}.mask-picture.png"]
-    write_png(mask_image(tissue), written[0])
-    write_png(mask_picture(overview, tissue), written[1])
+    save_png(mask_image(tissue), written[0])
+    save_png(mask_picture(overview, tissue), written[1])
     facts = {
         "method": tissue.method,
         "mpp": tissue.mpp,

@@ -14,7 +14,7 @@ from wsi.errors import InvalidOption
 from wsi.export import ExportSource
 from wsi.export.legend import Legend, frame_picture, length_label, round_length_um
 from wsi.export.panel import OUTLINE, Panel, draw_panel, plan_panel
-from wsi.export.png import draw_overlay, write_heatmap, write_overlay
+from wsi.export.png import draw_overlay, save_png, write_heatmap, write_overlay
 from wsi.geometry import Box, Mpp, Scale, Size
 from wsi.heatmap import Heatmap
 from wsi.overview import Overview, read_overview
@@ -201,6 +201,15 @@ def test_the_bare_heatmap_is_its_cells_enlarged(tmp_path: Path) -> None:
     assert (rgba[32:64, 96:] == [*colormap("viridis")[7 * 16], 255]).all()  # 7 / 16
     assert text["origin0"] == "100 200"
     assert text["px0"] == "25 25"
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 5), (1, 9, 3), (40, 3, 4), (300, 200, 3)])
+def test_pillow_reads_the_pixels_that_were_saved(shape: tuple[int, ...], tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    with Image.open(save_png(pixels, tmp_path / "a.png")) as image:
+        image.verify()  # the checksums
+    with Image.open(tmp_path / "a.png") as image:
+        assert np.array_equal(np.asarray(image), pixels)
 
 
 def test_text_chunks_hold_any_script_and_the_file_is_sound(tmp_path: Path) -> None:
