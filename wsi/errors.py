@@ -10,6 +10,7 @@ __all__ = [
     "SlideNotFound",
     "SlideTooCoarse",
     "SlideTooLarge",
+    "SlideUnreachable",
     "StoreIncomplete",
     "StoreMismatch",
     "UnsupportedSlide",
@@ -23,6 +24,10 @@ class WsiError(Exception):
 
 class SlideNotFound(WsiError):
     """There is no file at that path or URL."""
+
+
+class SlideUnreachable(WsiError):
+    """A remote slide's server does not answer any more, or has another file there by now."""
 
 
 class UnsupportedSlide(WsiError):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, Self, runtime_checkable
+from typing import NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 from wsi.errors import MissingResolution
 from wsi.geometry import Box, Mpp, Scale, Size
 
-__all__ = ["RGB", "WHITE", "Level", "Slide", "SlideInfo", "require_mpp", "slide_name"]
+__all__ = [
+    "RGB",
+    "WHITE",
+    "Level",
+    "RemoteIdentity",
+    "Slide",
+    "SlideInfo",
+    "require_mpp",
+    "slide_name",
+]
 
 RGB = tuple[int, int, int]
 WHITE: RGB = (255, 255, 255)
@@ -24,6 +33,13 @@ class Level:
     size: Size
     downsample: Scale  # level-0 px for each px of this level
     tile: Size  # the block that the file stores and decodes as one, in px of this level
+
+
+class RemoteIdentity(NamedTuple):
+    """What a server says of a file; with its URL it is the file's identity."""
+
+    size_bytes: int
+    etag: str | None  # without quotes; None where the server has none
 
 
 @dataclass(frozen=True)
@@ -44,6 +60,7 @@ class SlideInfo:
     warnings: tuple[str, ...] = ()
     properties: Mapping[str, str] = field(default_factory=dict)  # an allow-list: no patient data
     files: tuple[Path, ...] = ()  # every local file the slide consists of; empty for a remote one
+    remote: RemoteIdentity | None = None  # of a slide behind a URL
     why: str = ""  # this reader and not the one before it in READERS; empty where it was asked for
 
     @property

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wsi.errors import InvalidOption
+from wsi.errors import InvalidOption, UnsupportedSlide
 from wsi.geometry import Mpp
 from wsi.slide import Slide
 
@@ -26,6 +26,8 @@ READERS = {
     "image": "wsi.readers.image:open_image",
 }
 """Name to "module:opener"; an opener is `(Source, Mpp | None) -> BaseSlide`."""
+
+LOCAL_ONLY = ("openslide", "image")
 
 
 def open_slide(
@@ -55,8 +57,27 @@ def open_source(
 ) -> Slide:
     """As open_slide, after the header gate: decoders see the file here for the first time."""
     _require_reader(reader)
+    if source.kind == "url":
+        return _open_remote(source, mpp, reader, apply_icc=apply_icc)
     slide = _open_best(source, mpp) if reader == "auto" else _load(reader)(source, mpp)
     return _in_srgb(slide) if apply_icc else slide
+
+
+def _open_remote(source: "Source", mpp: Mpp | None, reader: str, *, apply_icc: bool) -> Slide:
+    """The gate's other half: the server is asked for the header here."""
+    if reader in LOCAL_ONLY:
+        raise UnsupportedSlide(
+            f"{source.path}: {reader} reads local files only; use --reader auto, or copy it"
+        )
+    from wsi.readers.remote import connect
+
+    connected = connect(source)
+    try:
+        return open_source(connected, mpp, reader, apply_icc=apply_icc)
+    except BaseException:
+        if connected.remote is not None:
+            connected.remote.close()
+        raise
 
 
 def _open_best(source: "Source", mpp: Mpp | None) -> Slide:
@@ -81,8 +102,6 @@ def pick_reader(source: "Source") -> tuple[str, str]:
     from wsi.readers.gate import PICTURES
     from wsi.readers.tiff import why_not_tiled
 
-    if source.kind == "url":
-        return "tiffslide", "it reads parts of a file from a URL"
     if source.kind in PICTURES:
         return "image", "a picture without tiles is decoded whole"
     if source.tiff is None:
@@ -97,10 +116,13 @@ def _pick_other(source: "Source") -> str:
     """For a TIFF: OpenSlide where it claims the file and shows all of it, else tiffslide or image.
 
     A TIFF without tiles goes to image: tiffslide would decode its strips again for each box. One
-    whose levels are SubIFDs (OME-TIFF) goes to tiffslide: OpenSlide sees only its largest level.
+    whose levels are SubIFDs (OME-TIFF) goes to tiffslide: OpenSlide sees only its largest level. So
+    does whatever is behind a URL: the others read local files only.
     """
     from wsi.readers.tiff import is_openslides
 
+    if source.remote is not None:
+        return "tiffslide"
     if source.tiff is not None and source.tiff.main.tile is None and not source.tiff.is_ndpi:
         return "image"
     return "openslide" if is_openslides(source) else "tiffslide"

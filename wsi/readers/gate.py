@@ -7,6 +7,7 @@ Python cannot catch that, so whatever fails a check never gets there.
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wsi.errors import CorruptSlide, SlideNotFound, UnsupportedSlide, WsiError
 from wsi.geometry import Size
@@ -15,6 +16,9 @@ from wsi.readers.limits import check_slide_size, check_untiled_size
 from wsi.readers.picture import open_picture
 from wsi.readers.tiffgate import check_tiff
 from wsi.readers.tifftags import TiffHeader, is_tiff, read_tiff_header
+
+if TYPE_CHECKING:
+    from wsi.readers.remote import RemoteFile
 
 __all__ = ["PICTURES", "Source", "check_header", "is_remote"]
 
@@ -40,6 +44,7 @@ class Source:
     entry: Path  # the file to open; meaningless for a URL
     files: tuple[Path, ...] = ()  # every local file of the slide
     tiff: TiffHeader | None = None
+    remote: "RemoteFile | None" = None  # of a URL that was connected to; whoever opens it owns it
 
 
 def is_remote(path: str) -> bool:

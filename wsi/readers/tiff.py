@@ -11,14 +11,16 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi.errors import CorruptSlide, UnsupportedSlide
+from wsi.errors import CorruptSlide, UnsupportedSlide, WsiError
 from wsi.geometry import Box, Mpp
 from wsi.readers.base import BaseSlide
 from wsi.readers.gate import Source
-from wsi.readers.tiffblocks import LocalFile, TiffBlocks
+from wsi.readers.stored import LocalFile, StoredFile
+from wsi.readers.tiffblocks import TiffBlocks
 from wsi.readers.tiffdecode import APERIO_YCBCR, has_full_colours, why_not
+from wsi.readers.tiffplan import Span
 from wsi.readers.tifftags import Ifd, TiffHeader
-from wsi.slide import Level, Slide, SlideInfo
+from wsi.slide import Level, SlideInfo
 
 __all__ = ["NotTiled", "TiledTiffSlide", "is_openslides", "open_tiff", "why_not_tiled"]
 
@@ -51,6 +53,8 @@ class TiledTiffSlide(BaseSlide):
     def _read_inside(self, level: int, box: Box) -> NDArray[np.uint8]:
         try:
             return self._blocks.read(self.ifds[level], box)
+        except WsiError:  # a server that does not answer is no damage
+            raise
         except Exception as error:  # codecs raise what they like
             raise CorruptSlide(
                 f"{self._info.path}: the pixels at level {level}, x {box.x}, y {box.y} cannot be "
@@ -62,20 +66,20 @@ class TiledTiffSlide(BaseSlide):
 
 
 def open_tiff(source: Source, mpp: Mpp | None = None) -> TiledTiffSlide:
-    """NotTiled where the file's tiles alone are not the slide."""
+    """NotTiled where the file's tiles alone are not the slide; a remote file then stays open."""
     header, why = source.tiff, why_not_tiled(source)
     if header is None or why is not None:
         raise NotTiled(source.path, why or "")
-    with _open_described(source, mpp) as described:
-        info = described.info
+    info = _describe(source, mpp)
     _check_vendor(info)
     ifds = tuple(_find_ifd(header, info, level) for level in info.levels)
     _check_levels(info, ifds)
-    file = LocalFile(source.entry)
+    file = source.remote or LocalFile(source.entry)
     try:
         _check_colours(info, ifds, file)
     except BaseException:
-        file.close()
+        if source.remote is None:
+            file.close()
         raise
     return TiledTiffSlide(replace(info, reader="tiff"), ifds, TiffBlocks(file, info.background))
 
@@ -83,7 +87,7 @@ def open_tiff(source: Source, mpp: Mpp | None = None) -> TiledTiffSlide:
 def why_not_tiled(source: Source) -> str | None:
     """What in its header keeps a file from being read tile by tile; None where nothing does."""
     if source.tiff is None:
-        return "it is no TIFF in a local file"
+        return "it is no TIFF"
     if source.tiff.is_ndpi:
         return "NDPI has no tiles"
     main = source.tiff.main
@@ -100,20 +104,23 @@ def _why_not(ifd: Ifd) -> str | None:
     return why_not(ifd)
 
 
-def _open_described(source: Source, mpp: Mpp | None) -> Slide:
-    """Opened for its info only. OpenSlide claims TIFFs whose compression it then refuses."""
+def _describe(source: Source, mpp: Mpp | None) -> SlideInfo:
+    """OpenSlide claims TIFFs whose compression it then refuses."""
     if is_openslides(source):
         from wsi.readers.openslide import open_openslide
 
-        with suppress(UnsupportedSlide):
-            return open_openslide(source, mpp)
-    from wsi.readers.tiffslide import open_tiffslide
+        with suppress(UnsupportedSlide), open_openslide(source, mpp) as slide:
+            return slide.info
+    from wsi.readers.tiffslide import describe_tiffslide
 
-    return open_tiffslide(source, mpp)
+    return describe_tiffslide(source, mpp)
 
 
 def is_openslides(source: Source) -> bool:
-    """Whether OpenSlide claims the file and sees all its levels: not where they are SubIFDs."""
+    """Whether OpenSlide claims the file and sees all its levels: not where they are SubIFDs, and
+    not from a URL."""
+    if source.remote is not None:
+        return False
     from wsi.readers.openslide import can_open
 
     ifds = source.tiff.ifds if source.tiff is not None else ()
@@ -153,12 +160,13 @@ def _check_levels(info: SlideInfo, ifds: tuple[Ifd, ...]) -> None:
         raise NotTiled(info.path, "tiles of a coarser level are missing, and made from a finer one")
 
 
-def _check_colours(info: SlideInfo, ifds: tuple[Ifd, ...], file: LocalFile) -> None:
+def _check_colours(info: SlideInfo, ifds: tuple[Ifd, ...], file: StoredFile) -> None:
     """The first tile tells for all. OpenSlide alone spreads colours that are stored coarser."""
     for ifd in ifds:
-        stored = np.flatnonzero(ifd.counts)
-        if ifd.compression != APERIO_YCBCR or not len(stored):
+        if ifd.compression != APERIO_YCBCR or not ifd.counts.any():
             continue
-        head = file.read_at(int(ifd.offsets[stored[0]]), CODESTREAM_HEAD_BYTES)
-        if not has_full_colours(head, ifd.samples):
+        first = np.flatnonzero(ifd.counts)[0]
+        size_bytes = min(int(ifd.counts[first]), CODESTREAM_HEAD_BYTES)
+        head = file.read_spans([Span(int(ifd.offsets[first]), size_bytes)])[0]
+        if not has_full_colours(bytes(head), ifd.samples):
             raise NotTiled(info.path, "its JPEG 2000 has fewer pixels of colour than of brightness")

@@ -4,11 +4,9 @@ Tiles that a box holds whole are decoded into it. Those that it cuts are kept fo
 the box next to it, which another thread may read at this moment, needs the rest of them.
 """
 
-import os
 import threading
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,45 +15,17 @@ from wsi.geometry import Box
 from wsi.readers.decoded import DecodedTiles
 from wsi.readers.limits import MAX_BLOCK_BYTES
 from wsi.readers.samples import rgb_from_samples
+from wsi.readers.stored import StoredFile
 from wsi.readers.tiffdecode import decode_block
-from wsi.readers.tiffplan import Block, Span, blocks_under, plan_runs
+from wsi.readers.tiffplan import Block, Span, blocks_under
 from wsi.readers.tifftags import Ifd
 from wsi.slide import RGB
 
-__all__ = ["LocalFile", "SharedStream", "TiffBlocks"]
+__all__ = ["TiffBlocks"]
 
 KEPT_BYTES = 32 << 20  # a row of 160 tiles of 256 px: 40,000 px of a slide's width
 MOST_STORED_BYTES = 2 * MAX_BLOCK_BYTES  # of one tile: what does not shrink hardly grows
 PLANAR, MIN_IS_WHITE = 2, 0
-
-
-class LocalFile:
-    """Reads at a place without a file position, so threads need not take turns."""
-
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-
-    def read_at(self, offset: int, size_bytes: int) -> bytes:
-        return os.pread(self._descriptor, size_bytes, offset)
-
-    def close(self) -> None:
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
-
-
-class SharedStream:
-    """The same of a stream, which has one position: threads take turns. Does not own it."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream, self._lock = stream, threading.Lock()
-
-    def read_at(self, offset: int, size_bytes: int) -> bytes:
-        with self._lock:
-            self._stream.seek(offset)
-            return self._stream.read(size_bytes)
-
-    def close(self) -> None: ...
 
 
 class TiffBlocks:
@@ -64,7 +34,7 @@ class TiffBlocks:
     Each thread decodes what it asks for: whoever wants more than one core reads from several.
     """
 
-    def __init__(self, file: LocalFile | SharedStream, background: RGB) -> None:
+    def __init__(self, file: StoredFile, background: RGB) -> None:
         self._file = file
         self._background = background
         self._decoded = DecodedTiles(KEPT_BYTES)
@@ -88,7 +58,7 @@ class TiffBlocks:
                 spans += found
             else:
                 _part(out, box, block.box.intersection(box))[...] = self._background
-        stored, planes = self._fetch(spans), _planes(ifd)
+        stored, planes = self._file.read_spans(spans), _planes(ifd)
         for i, block in enumerate(wanted):
             tile = self._decode_for(ifd, block, stored[i * planes : (i + 1) * planes], box)
             self._place(ifd, block, tile, out, box)
@@ -97,17 +67,6 @@ class TiffBlocks:
     def close(self) -> None:
         self._decoded.clear()
         self._file.close()
-
-    def _fetch(self, spans: Sequence[Span]) -> list[memoryview]:
-        stored = [memoryview(b"")] * len(spans)
-        for run in plan_runs(spans):
-            data = memoryview(self._file.read_at(run.offset, run.size_bytes))
-            if len(data) < run.size_bytes:
-                raise ValueError(f"the file ends before byte {run.offset + run.size_bytes}")
-            for part in run.parts:
-                start = spans[part].offset - run.offset
-                stored[part] = data[start : start + spans[part].size_bytes]
-        return stored
 
     def _decode_for(
         self, ifd: Ifd, block: Block, stored: Sequence[memoryview], box: Box

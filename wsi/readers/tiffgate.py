@@ -82,14 +82,16 @@ def _check_blocks(ifd: Ifd, name: str) -> None:
 
 
 def _check_place(ifd: Ifd, header: TiffHeader, name: str) -> None:
-    """Every tile that the size asks for is listed, and lies inside the file."""
-    if len(ifd.offsets) < _count_blocks(ifd):
-        raise _damaged(f"{len(ifd.offsets)} of {_count_blocks(ifd)} tiles are listed", name)
-    counts = ifd.counts
-    if len(counts) < len(ifd.offsets):
-        if ifd.tile is not None:
-            raise _damaged("tiles without a length", name)
-        counts = np.zeros_like(ifd.offsets)
+    """Every tile that the size asks for is listed, and lies inside the file, where the header
+    has its place already; else whoever reads it finds that the file ends before."""
+    listed = len(ifd.offset_table)
+    if listed < _count_blocks(ifd):
+        raise _damaged(f"{listed} of {_count_blocks(ifd)} tiles are listed", name)
+    if len(ifd.count_table) < listed and ifd.tile is not None:
+        raise _damaged("tiles without a length", name)
+    if not header.has_tables:
+        return
+    counts = ifd.counts if len(ifd.count_table) >= listed else np.zeros_like(ifd.offsets)
     ends = ifd.offsets + (0 if header.is_ndpi else counts[: len(ifd.offsets)])
     if ends.size and int(ends.max()) > header.size_bytes:
         raise CorruptSlide(

@@ -5,20 +5,23 @@ closed file. Only slides that it puts together of several pictures (SCN), and ND
 way.
 """
 
+from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 import numpy as np
 import tiffslide
 from numpy.typing import NDArray
 
-from wsi.errors import CorruptSlide, UnsupportedSlide
+from wsi.errors import CorruptSlide, UnsupportedSlide, WsiError
 from wsi.geometry import Box, Size
 from wsi.readers.gate import Source
 from wsi.readers.samples import rgb_from_samples
-from wsi.readers.tiffblocks import LocalFile, SharedStream, TiffBlocks
+from wsi.readers.stored import LocalFile
+from wsi.readers.tiffblocks import TiffBlocks
 from wsi.readers.tiffdecode import APERIO_YCBCR, why_not
 from wsi.readers.tiffgate import RESAVE
+from wsi.readers.tiffplan import Span
 from wsi.readers.tifftags import Ifd, TiffHeader
 from wsi.slide import RGB, WHITE
 
@@ -35,9 +38,9 @@ class _LevelFrame(tiffslide.TiffSlide):
 
 
 class TiffLevels:
-    """Reading is safe from several threads, which decode together; at a `stream` they take turns.
+    """Reading is safe from several threads, which decode together. Closes a remote file with it.
 
-    `stream` is of a remote file, and is closed with this. Raises UnsupportedSlide.
+    `blank`: bytes of a remote file that may be taken for zeros. Raises UnsupportedSlide.
     """
 
     def __init__(
@@ -45,25 +48,28 @@ class TiffLevels:
         source: Source,
         header: TiffHeader,
         background: RGB = WHITE,
-        stream: BinaryIO | None = None,
+        blank: Sequence[Span] = (),
     ) -> None:
         self._path = source.path
         self._background = background
-        self._stream = stream
+        self._remote = source.remote
         self.header = header
         _check_colours(header.main, source.path)
+        remote = source.remote
         with ExitStack() as opened:
             try:
-                self.handle = opened.enter_context(_LevelFrame(cast(Any, stream or source.entry)))
+                file = cast(Any, remote.stream(blank) if remote else source.entry)
+                self.handle = opened.enter_context(_LevelFrame(file))
                 self.sizes = [Size(*size) for size in self.handle.level_dimensions]
                 self._ifds = self._find_ifds()
-                file = SharedStream(stream) if stream else LocalFile(source.entry)
+                self._blocks = TiffBlocks(remote or LocalFile(source.entry), background)
+            except WsiError:
+                raise
             except Exception as error:  # tifffile and zarr raise what the bytes make them raise
                 raise UnsupportedSlide(
                     f"{source.path}: tiffslide does not show this TIFF ({error}); {RESAVE}"
                 ) from error
             opened.pop_all()
-        self._blocks = TiffBlocks(file, background)
 
     def find_level(self, size: Size) -> int | None:
         """The level of exactly that size, where it is one picture and all its tiles are stored."""
@@ -82,22 +88,23 @@ class TiffLevels:
             if ifd is None:
                 return self._read_composed(level, box)
             return self._blocks.read(ifd, box)
-        except Exception as error:  # codecs and networks raise what they like
+        except WsiError:
+            raise
+        except Exception as error:  # codecs raise what they like
             raise CorruptSlide(
                 f"{self._path}: the pixels at level {level}, x {box.x}, y {box.y} cannot be read "
-                f"({error}); {self._way_out()}"
+                f"({error}); copy the file again from its source"
             ) from error
 
-    def _way_out(self) -> str:
-        if self._stream is None:
-            return "copy the file again from its source"
-        return "check the server and the network, or copy the file to a local disk"
-
     def close(self) -> None:
-        self._blocks.close()
         self.handle.close()
-        if self._stream is not None:
-            self._stream.close()
+        self._blocks.close()
+
+    def leave(self) -> None:
+        """As close(), but a remote file stays open for another reader."""
+        self.handle.close()
+        if self._remote is None:
+            self._blocks.close()
 
     def _find_ifds(self) -> list[Ifd | None]:
         """The picture of each level; None where it is put together of several, or an NDPI's one

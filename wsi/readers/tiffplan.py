@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from wsi.geometry import Box
-from wsi.readers.tifftags import Ifd
+from wsi.readers.tifftags import Ifd, TiffHeader
 
-__all__ = ["Block", "Run", "Span", "blocks_under", "plan_runs"]
+__all__ = ["Block", "Run", "Span", "blocks_under", "plan_runs", "table_spans"]
 
 MAX_GAP_BYTES = 32 << 10  # rather read over than read twice: a tile at the end of another row
 MAX_RUN_BYTES = 8 << 20
@@ -54,7 +54,11 @@ def _block_box(ifd: Ifd, row: int, column: int) -> Box:
     return Box(column * width, top, width, rows)
 
 
-def plan_runs(spans: Sequence[Span]) -> list[Run]:
+def plan_runs(
+    spans: Sequence[Span],
+    max_gap_bytes: int = MAX_GAP_BYTES,
+    max_run_bytes: int = MAX_RUN_BYTES,
+) -> list[Run]:
     """Reads in the order of the file that hold all spans, which may overlap or be the same."""
     runs: list[Run] = []
     for part in sorted(range(len(spans)), key=lambda i: spans[i]):
@@ -63,8 +67,15 @@ def plan_runs(spans: Sequence[Span]) -> list[Run]:
             last = runs[-1]
             end = max(last.offset + last.size_bytes, offset + size_bytes)
             gap = offset - (last.offset + last.size_bytes)
-            if gap <= MAX_GAP_BYTES and end - last.offset <= MAX_RUN_BYTES:
+            if gap <= max_gap_bytes and end - last.offset <= max_run_bytes:
                 runs[-1] = Run(last.offset, end - last.offset, (*last.parts, part))
                 continue
         runs.append(Run(offset, size_bytes, (part,)))
     return runs
+
+
+def table_spans(header: TiffHeader) -> list[Span]:
+    """Where the tables of the tiles lie that are no part of a directory."""
+    tables = [table for ifd in header.ifds for table in (ifd.offset_table, ifd.count_table)]
+    tags = [table.tag for table in tables if table.tag is not None]
+    return [Span(tag.offset, tag.size_bytes) for tag in tags if tag.inline is None]

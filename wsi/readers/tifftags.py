@@ -6,6 +6,8 @@ the file, loops or has no end is a CorruptSlide.
 """
 
 import struct
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import BinaryIO, NamedTuple
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from wsi.errors import CorruptSlide, SlideTooLarge
 from wsi.geometry import Size
 
-__all__ = ["Ifd", "TiffHeader", "is_tiff", "read_tiff_header"]
+__all__ = ["Ifd", "Table", "TiffHeader", "is_tiff", "read_tiff_header"]
 
 MAX_IFDS = 4096
 MAX_ENTRIES = 4096  # tags in one directory; TIFF-based slides have about 30
@@ -40,6 +42,25 @@ class Tag(NamedTuple):
     offset: int  # of the values in the file
     inline: bytes | None  # the values themselves, where they fit into the directory
 
+    @property
+    def size_bytes(self) -> int:
+        return self.length * TYPE_BYTES.get(self.kind, 0)
+
+
+class Table:
+    """Numbers of the tiles or strips: read when they are first asked for, then kept."""
+
+    def __init__(self, tag: Tag | None, load: Callable[[Tag], NDArray[np.int64]]) -> None:
+        self.tag = tag
+        self._load = load
+
+    def __len__(self) -> int:
+        return self.tag.length if self.tag is not None else 0
+
+    @cached_property
+    def values(self) -> NDArray[np.int64]:
+        return self._load(self.tag) if self.tag is not None else np.empty(0, np.int64)
+
 
 @dataclass(frozen=True)
 class Ifd:
@@ -59,8 +80,8 @@ class Ifd:
     resolution: tuple[float, float, int] | None  # pixels a unit along x and y; 2 inch, 3 cm
     description: str
     icc_profile: bytes | None
-    offsets: NDArray[np.int64]  # of the tiles or strips, bytes
-    counts: NDArray[np.int64]
+    offset_table: Table
+    count_table: Table
     child_offsets: tuple[int, ...]  # SubIFDs
     restart_count: int  # NDPI: parts of the JPEG that decode alone; 1 elsewhere
     is_child: bool = False
@@ -69,6 +90,16 @@ class Ifd:
     predictor: int = 1
     fill_order: int = 1
     jpeg_tables: bytes = b""  # what all JPEG tiles have in common, as a JPEG of its own
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """Of the tiles or strips in the file, bytes."""
+        return self.offset_table.values
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """How long each is, bytes."""
+        return self.count_table.values
 
     @property
     def pixel_count(self) -> int:
@@ -92,6 +123,7 @@ class TiffHeader:
     ifds: tuple[Ifd, ...]  # in the order of the chain, each followed by its children
     size_bytes: int
     is_ndpi: bool
+    has_tables: bool = True  # whether those of the tiles are read already
 
     @cached_property
     def main_index(self) -> int:
@@ -108,14 +140,21 @@ def is_tiff(head: bytes) -> bool:
     return head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def read_tiff_header(stream: BinaryIO, size_bytes: int, name: str) -> TiffHeader:
-    """All directories of an open file; errors call it `name`. CorruptSlide, SlideTooLarge."""
-    return _Walker(stream, size_bytes, name).read_header()
+def read_tiff_header(
+    stream: BinaryIO, size_bytes: int, name: str, *, with_tables: bool = True
+) -> TiffHeader:
+    """All directories of an open file; errors call it `name`. CorruptSlide, SlideTooLarge.
+
+    Without tables, where each tile is stored is read from the stream when it is asked for.
+    """
+    return _Walker(stream, size_bytes, name, with_tables).read_header()
 
 
 class _Walker:
-    def __init__(self, stream: BinaryIO, size_bytes: int, name: str) -> None:
+    def __init__(self, stream: BinaryIO, size_bytes: int, name: str, with_tables: bool) -> None:
         self._stream, self._size, self._name = stream, size_bytes, name
+        self._with_tables = with_tables
+        self._lock = threading.Lock()
         head = self._read(0, 8)
         self._order = "<" if head[:2] == b"II" else ">"
         self._big = head[2:4] in (b"+\0", b"\0+")
@@ -135,7 +174,7 @@ class _Walker:
             offset = next_offset
         if not ifds:
             raise self._corrupt("it holds no picture")
-        return TiffHeader(tuple(ifds), self._size, self._ndpi)
+        return TiffHeader(tuple(ifds), self._size, self._ndpi, self._with_tables)
 
     def _is_ndpi(self) -> bool:
         """Whether the first directory, found by either offset, has Hamamatsu's mark."""
@@ -208,8 +247,8 @@ class _Walker:
             resolution=self._resolution(tags),
             description=self._text(tags, 270),
             icc_profile=self._blob(tags, 34675),
-            offsets=self._block_table(tags, 324 if tiled else 273),
-            counts=self._block_table(tags, 325 if tiled else 279),
+            offset_table=self._block_table(tags, 324 if tiled else 273),
+            count_table=self._block_table(tags, 325 if tiled else 279),
             child_offsets=self._numbers(tags, 330),
             restart_count=tags[NDPI_RESTARTS].length if NDPI_RESTARTS in tags else 1,
             is_child=is_child,
@@ -231,12 +270,14 @@ class _Walker:
             raise self._corrupt(f"tag {code} claims {tags[code].length} values")
         return tuple(int(value) for value in self._array(tags[code]))
 
-    def _block_table(self, tags: dict[int, Tag], code: int) -> NDArray[np.int64]:
-        if code not in tags:
-            return np.empty(0, np.int64)
-        if tags[code].length > MAX_BLOCKS:
-            raise SlideTooLarge(f"{self._name}: {tags[code].length} tiles in one level")
-        return self._array(tags[code])
+    def _block_table(self, tags: dict[int, Tag], code: int) -> Table:
+        tag = tags.get(code)
+        if tag is not None and tag.length > MAX_BLOCKS:
+            raise SlideTooLarge(f"{self._name}: {tag.length} tiles in one level")
+        table = Table(tag, self._array)
+        if self._with_tables:
+            _ = table.values
+        return table
 
     def _array(self, tag: Tag) -> NDArray[np.int64]:
         if tag.kind not in FORMATS:
@@ -273,10 +314,9 @@ class _Walker:
         return x[0] / x[1], y[0] / y[1], self._number(tags, 296, 2)
 
     def _value(self, tag: Tag) -> bytes:
-        size_bytes = tag.length * TYPE_BYTES.get(tag.kind, 0)
         if tag.inline is not None:
-            return tag.inline[:size_bytes]
-        return self._read(tag.offset, size_bytes)
+            return tag.inline[: tag.size_bytes]
+        return self._read(tag.offset, tag.size_bytes)
 
     def _unpack(self, layout: str, offset: int) -> tuple[int, ...]:
         layout = self._order + layout
@@ -285,8 +325,9 @@ class _Walker:
     def _read(self, offset: int, size_bytes: int) -> bytes:
         if offset < 0 or offset + size_bytes > self._size:
             raise self._corrupt(f"the header goes on at byte {offset}, beyond the end of the file")
-        self._stream.seek(offset)
-        data = self._stream.read(size_bytes)
+        with self._lock:  # tables may be read later, by any thread
+            self._stream.seek(offset)
+            data = self._stream.read(size_bytes)
         if len(data) != size_bytes:
             raise self._corrupt("the file ends inside its header")
         return data

@@ -1,111 +1,15 @@
-"""tiffslide: tiles that are not there, false colours refused, slides behind a web server."""
+"""tiffslide: tiles that are not there, false colours refused."""
 
-import http.server
-import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 
-from tests.wsi.readers.tiffs import make_pixels, write_pyramid, write_tiff
-from wsi.errors import CorruptSlide, SlideNotFound, SlideTooLarge, UnsupportedSlide
+from tests.wsi.readers.tiffs import make_pixels, write_tiff
+from wsi.errors import CorruptSlide, UnsupportedSlide
 from wsi.geometry import Box
-from wsi.identity import slide_identity
 from wsi.readers import open_slide
-from wsi.readers.tiffslide import _remote_error
-
-
-class RangeHandler(http.server.SimpleHTTPRequestHandler):
-    """Serves parts of files, as object stores do; Python's own handler does not."""
-
-    ranges = True
-
-    def do_GET(self) -> None:
-        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-        path = Path(self.translate_path(self.path))
-        if not asked or not path.is_file() or not self.ranges:
-            super().do_GET()
-            return
-        data = path.read_bytes()
-        start = int(asked[1])
-        part = data[start : int(asked[2]) + 1 if asked[2] else None]
-        self.send_response(206)
-        self.send_header("Content-Range", f"bytes {start}-{start + len(part) - 1}/{len(data)}")
-        self.send_header("Content-Length", str(len(part)))
-        self.end_headers()
-        self.wfile.write(part)
-
-    def end_headers(self) -> None:
-        if self.ranges:
-            self.send_header("Accept-Ranges", "bytes")
-            self.send_header("ETag", '"v1"')
-        super().end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def served(folder: Path, handler: type = RangeHandler) -> Iterator[str]:
-    with http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), partial(handler, directory=str(folder))
-    ) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def test_a_slide_behind_a_web_server_has_the_pixels_of_the_file(tmp_path: Path):
-    levels = write_pyramid(tmp_path / "a slide.tiff", [(403, 301), (201, 150)])
-    with served(tmp_path) as url, open_slide(f"{url}/a%20slide.tiff") as slide:
-        info = slide.info
-        assert (info.reader, info.files, info.size) == ("tiffslide", (), (403, 301))
-        assert info.mpp == pytest.approx((0.5, 0.5))
-        for n, pixels in enumerate(levels):
-            height, width = pixels.shape[:2]
-            np.testing.assert_array_equal(slide.read_level(n, Box(0, 0, width, height)), pixels)
-        assert slide_identity(info) == {
-            "url": f"{url}/a%20slide.tiff",
-            "size_bytes": (tmp_path / "a slide.tiff").stat().st_size,
-            "etag": "v1",
-        }
-
-
-def test_a_missing_remote_slide_is_not_found(tmp_path: Path):
-    with served(tmp_path) as url, pytest.raises(SlideNotFound, match="no such object"):
-        open_slide(f"{url}/none.svs")
-
-
-def test_a_server_that_nobody_runs_is_not_found(tmp_path: Path):
-    with served(tmp_path) as url:
-        pass
-    with pytest.raises(SlideNotFound, match="no such server"):
-        open_slide(f"{url}/a.svs")
-
-
-def test_a_remote_file_passes_the_same_gate(tmp_path: Path):
-    write_pyramid(tmp_path / "many.tiff", [(70, 70)] * 33)
-    (tmp_path / "text.svs").write_text("no slide, but long enough for a header")
-    with served(tmp_path) as url:
-        with pytest.raises(SlideTooLarge, match="33 pyramid levels"):
-            open_slide(f"{url}/many.tiff")
-        with pytest.raises(UnsupportedSlide, match="only TIFF slides"):
-            open_slide(f"{url}/text.svs")
-
-
-def test_a_missing_library_for_s3_names_the_extra_to_install():
-    error = _remote_error("s3://bucket/a.svs", ImportError("Install s3fs to access S3"))
-    assert isinstance(error, UnsupportedSlide)
-    assert "pip install 'wsi-heatmap[s3]'" in str(error)
 
 
 def test_tiles_that_were_not_scanned_are_background(tmp_path: Path):
