@@ -7,6 +7,7 @@ small predictor; no negative pairs, no second network, small batches suffice.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,10 +27,8 @@ from models.recipe import TrainConfig
 from models.registry import build
 from models.sampling import cut_batches, draw_epoch
 
-__all__ = ["PRETRAINED", "SimSiam", "pretrain"]
+__all__ = ["SimSiam", "pretrain"]
 
-PRETRAINED = "pretrained.safetensors"
-STATE = "pretraining.safetensors"
 PROJECTED = 512
 BOTTLENECK = 128
 """Widths of projector and predictor: a quarter of the paper's, whose networks answer with 2048."""
@@ -40,34 +39,35 @@ OnEpoch = Callable[[int, int, float], None]
 def pretrain(
     config: TrainConfig,
     tiles: Labelled,
-    out: Path,
+    folder: Path,
     processes: Processes,
     on_epoch: OnEpoch = lambda epoch, epochs, loss: None,
 ) -> Path:
-    """Trains the recipe's architecture on the tiles' pixels; the path of its weights in `out`.
+    """Trains the recipe's architecture on the tiles' pixels; the path of its weights in `folder`.
 
     A run that was stopped goes on where it was; one that is done is taken as it is.
     """
-    path = out / PRETRAINED
+    plan = _plan(config)
+    path = folder / f"{_name(plan, tiles)}.safetensors"
     if path.is_file():
         return path
-    plan = _plan(config)
+    state = path.with_suffix(".state.safetensors")
     torch.manual_seed(plan.seed)
     network = SimSiam(build(plan.architecture, len(plan.classes)), plan.input_px or plan.tile_px)
     descent = Descent(network.to(processes.device), plan, processes)
     feed = Feed(plan, processes.device)
-    done = (descent.resume(out / STATE) or {"epoch": 0})["epoch"]
+    done = (descent.resume(state) or {"epoch": 0})["epoch"]
     for epoch in range(done, plan.epochs):
         batches = cut_batches(draw_epoch(tiles, plan, epoch), plan.batch_size)
         losses = [
             _step(descent, feed, tiles, processes.share(batch), (epoch, i, len(batches)))
             for i, batch in enumerate(batches)
         ]
-        descent.save(out / STATE, {"epoch": epoch + 1})
+        descent.save(state, {"epoch": epoch + 1})
         on_epoch(epoch + 1, plan.epochs, float(np.mean(losses)))
     if processes.is_first:
         save_weights(network.encoder, path, dtype=torch.float32)
-        (out / STATE).unlink(missing_ok=True)
+        state.unlink(missing_ok=True)
     processes.wait()
     return path
 
@@ -106,20 +106,40 @@ def _distance(guess: Tensor, target: Tensor) -> Tensor:
 
 
 def _plan(config: TrainConfig) -> TrainConfig:
-    """The recipe as far as it says how to pretrain; no tile is blanked: all would be the same."""
+    """A recipe of its own: recipes that differ only in what comes after share its result.
+
+    Labels have no say in the sampling either. No tile is blanked: all of these would be the same.
+    """
     asked = config.pretrain
-    return replace(
-        config,
+    return TrainConfig(
+        name=f"pretrained-{config.architecture}",
+        architecture=config.architecture,
+        tile_px=config.tile_px,
+        mpp=config.mpp,
+        input_px=config.input_px,
+        seed=config.seed,
+        sampler="all" if config.sampler == "balanced" else config.sampler,
+        patient_tiles=config.patient_tiles,
         phases=((asked.epochs, asked.crop_px),),
         schedule="cosine",
         decay_epochs=asked.epochs,
         warmup_epochs=0,
         batch_size=asked.batch_size,
-        optimizer="sgd",
         learning_rate=asked.learning_rate,
         weight_decay=asked.weight_decay,
+        precision=config.precision,
+        mean=config.mean,
+        std=config.std,
+        data=config.data,
         augment=replace(config.augment, blank=0.0, white=0.0),
     )
+
+
+def _name(plan: TrainConfig, tiles: Labelled) -> str:
+    """Another one for each plan and each set of tiles."""
+    digest = hashlib.sha256(plan.to_json().encode())
+    digest.update("\n".join([*tiles.patient.tolist(), str(tiles.label.tolist())]).encode())
+    return f"{plan.name}-{digest.hexdigest()[:8]}"
 
 
 def _step(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ __all__ = [
     "FewShotConfig",
     "PretrainConfig",
     "TrainConfig",
+    "parse_changes",
     "read_recipe",
     "shrunk",
 ]
@@ -253,6 +254,31 @@ def read_recipe(source: str | Path, changes: Mapping[str, Any] | None = None) ->
         raise DatasetError(f"no recipe {source}; use {known}, or a .toml file") from error
     except (OSError, TypeError, ValueError, AttributeError) as error:
         raise DatasetError(f"{path} is not a training recipe ({error})") from error
+
+
+def parse_changes(texts: Sequence[str]) -> dict[str, Any]:
+    """ "learning_rate=0.01" or "data.magnification=100": a field, and its value as TOML has it.
+
+    A value that is none in TOML is text. Raises DatasetError where there is no "=".
+    """
+    changes: dict[str, Any] = {}
+    for text in texts:
+        field_name, is_there, value = text.partition("=")
+        if not is_there or not field_name.strip():
+            raise DatasetError(f"--set {text}: use FIELD=VALUE, as in learning_rate=0.01")
+        *table, name = field_name.strip().split(".")
+        holder = changes
+        for part in table:
+            holder = holder.setdefault(part, {})
+        holder[name] = _value(value.strip())
+    return changes
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def shrunk(config: TrainConfig) -> TrainConfig:

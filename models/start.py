@@ -12,20 +12,26 @@ from torch import nn
 
 from models.checkpoint import load_backbone
 from models.datasets import Labelled
-from models.errors import UnknownModel, WeightsError
+from models.errors import ModelError, WeightsError
 from models.freezing import freeze
+from models.imagenet import IMAGENET, find_imagenet
 from models.parallel import Processes
 from models.pretrain import pretrain
 from models.recipe import TrainConfig
-from models.registry import build
+from models.registry import PICKLES, build
 
-__all__ = ["IMAGENET", "Start", "imagenet_file", "start_network"]
-
-IMAGENET = Path.home() / ".cache" / "wsi" / "imagenet"
-"""Where `wsi models import NAME` puts ImageNet weights, and training looks for them."""
+__all__ = ["Start", "start_network"]
 
 RANDOM = "Random weights."
-INSTEAD = (
+PRETRAINED = (
+    "Self-supervised pretraining (SimSiam, {epochs} epochs) on the {tiles} training tiles, without "
+    "their labels."
+)
+INSTEAD = {
+    "pretrain": "self-supervised pretraining on the training patients",
+    "random": "random weights",
+}
+LIMIT = (
     "Its authors started from ImageNet weights, which were not at hand: this model started from "
     "{instead}. No comparison with their figures is claimed."
 )
@@ -41,23 +47,10 @@ class Start(NamedTuple):
     limit: str | None = None
 
 
-def imagenet_file(architecture: str) -> str:
-    """The name of torchvision's file of ImageNet weights. Raises UnknownModel."""
-    from torchvision import models
-
-    try:
-        url: str = models.get_model_weights(architecture)["IMAGENET1K_V1"].url
-    except (ValueError, KeyError) as error:
-        raise UnknownModel(
-            f"torchvision publishes no ImageNet weights of {architecture!r}; name one of its files"
-        ) from error
-    return url.rpartition("/")[2]
-
-
 def start_network(
     config: TrainConfig,
     tiles: Labelled,
-    out: Path,
+    folder: Path,
     processes: Processes,
     *,
     weights: Path | None = None,
@@ -66,48 +59,44 @@ def start_network(
 ) -> Start:
     """weights: safetensors to start from, whatever the recipe says; their head is left out.
 
-    tiles: to pretrain on. Raises WeightsError where weights are missing or of another network.
+    tiles: to pretrain on. folder: for what comes of it, which other recipes may
+    share. Raises WeightsError where weights are missing or of another network.
     """
     torch.manual_seed(config.seed)
     network = build(config.architecture, len(config.classes))
     how, limit = RANDOM, None
-    if weights is None and config.start == "imagenet":
-        weights = _find_imagenet(config, imagenet)
+    if weights is not None:
+        _require_safetensors(weights)
+    elif config.start == "imagenet":
+        weights = _find(config, imagenet)
     if weights is not None:
         load_backbone(network, weights)
         how = f"Weights {weights.name}."
-    elif config.start == "imagenet" and config.without_imagenet == "pretrain":
-        load_backbone(network, pretrain(config, tiles, out, processes, on_epoch))
-        how = (
-            f"Self-supervised pretraining (SimSiam, {config.pretrain.epochs} epochs) on the "
-            f"{len(tiles)} training tiles, without their labels."
-        )
-        limit = INSTEAD.format(instead="self-supervised pretraining on the training patients")
     elif config.start == "imagenet":
-        limit = INSTEAD.format(instead="random weights")
+        limit = LIMIT.format(instead=INSTEAD[config.without_imagenet])
+        if config.without_imagenet == "pretrain":
+            load_backbone(network, pretrain(config, tiles, folder, processes, on_epoch))
+            how = PRETRAINED.format(epochs=config.pretrain.epochs, tiles=len(tiles))
     freeze(network, config.freeze)
     return Start(network.to(processes.device), how, limit)
 
 
-def _find_imagenet(config: TrainConfig, folder: Path) -> Path | None:
-    """None where the recipe says what comes in their place. A stem of its own changes nothing."""
-    architecture = config.architecture.removesuffix("-stem1")
-    path = folder / f"{architecture}.safetensors"
-    if path.is_file():
-        return path
-    if config.without_imagenet == "refuse":
-        file = imagenet_file(architecture)
-        raise WeightsError(
-            f"recipe {config.name} starts from ImageNet weights, which are not at {path}; get "
-            f"torchvision's {file} on any machine and run `wsi models import {file}` here, or name "
-            "other weights with --weights"
+def _find(config: TrainConfig, imagenet: Path) -> Path | None:
+    """ImageNet weights; None where there are none, and the recipe says what comes instead."""
+    try:
+        return find_imagenet(config.architecture, imagenet)
+    except ModelError as error:
+        if config.without_imagenet == "refuse":
+            raise
+        logger.warning(
+            "recipe %s starts from %s: %s", config.name, INSTEAD[config.without_imagenet], error
         )
-    logger.warning(
-        "recipe %s: no ImageNet weights at %s; %s instead",
-        config.name,
-        path,
-        {"pretrain": "self-supervised pretraining", "random": "random weights"}[
-            config.without_imagenet
-        ],
-    )
-    return None
+        return None
+
+
+def _require_safetensors(weights: Path) -> None:
+    if weights.suffix in PICKLES:
+        raise WeightsError(
+            f"{weights} is a pickle, which can run code; convert it once with "
+            f"`wsi models import {weights}` and give the .safetensors file that it writes"
+        )

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from models.datasets import Labelled
 from models.errors import ModelError
 from models.fewshot import EpisodeRun
+from models.imagenet import IMAGENET
 from models.journal import Journal
 from models.parallel import Processes, joined
 from models.parts import Parts, read_parts
@@ -26,7 +27,7 @@ from models.recipe import TrainConfig
 from models.release import Origin, make_card, release
 from models.run import Run, Validation
 from models.schedules import Watch
-from models.start import IMAGENET, Start, start_network
+from models.start import Start, start_network
 
 __all__ = ["TrainConfig", "TrainProgress", "train"]
 
@@ -91,7 +92,8 @@ def train(
     A run that was stopped goes on where it was, and ends in the same weights. Started by torchrun,
     all its processes train one network; the first reports, writes, and returns last.
     weights: safetensors of a torchvision state dict to start from; its head is left out.
-    imagenet: the folder of ImageNet weights by architecture. stores: that of decoded pictures.
+    imagenet: the folder of ImageNet weights by architecture. stores: that of decoded pictures and
+    pretrained weights, which recipes of the same data share.
     Raises DatasetError where the data lack a class, or a part of the split; WeightsError where
     `out` holds a run of another recipe, or weights are missing; CardError where the recipe makes
     no card; ModelError where the loss is no number any more, or the disk is full.
@@ -99,11 +101,12 @@ def train(
     make_card(config, "weights", "0" * 64)  # a card that cannot be is refused now, not at the end
     with joined(device) as processes:
         on_progress = on_progress if processes.is_first else lambda progress: None
-        parts = read_parts(config, data, stores or out / STORES, processes)
+        stores = stores or out / STORES
+        parts = read_parts(config, data, stores, processes)
         start = start_network(
             config,
             parts.training,
-            out,
+            stores,
             processes,
             weights=weights,
             imagenet=imagenet,

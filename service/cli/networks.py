@@ -1,14 +1,18 @@
 """Commands about models: models, train, evaluate."""
 
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service.cli.options import AsJson, BatchSize, Device, Quiet, TrustCode
 from service.cli.terminal import TerminalProgress, counted, print_json, say
 from service.request import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from models.train import TrainProgress
 
 __all__ = ["evaluate", "models_app", "train"]
 
@@ -52,17 +56,28 @@ def show_model(
 
 @models_app.command("import")
 def import_weights(
-    file: Annotated[Path, typer.Argument(help="A torchvision state dict, .pth.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|NAME",
+            help="PyTorch weights, .pth; or an architecture, whose ImageNet file lies here.",
+        ),
+    ],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Default: FILE.safetensors.")
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Default: FILE.safetensors; torchvision's ImageNet weights where `wsi train` "
+            "looks for them.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Converts weights once to safetensors, and prints the sha256 that pins them."""
-    from models.checkpoint import import_state_dict
+    from models.imagenet import import_weights as run_import
 
-    target = out or file.with_suffix(".safetensors")
-    digest = import_state_dict(file, target)
+    target, digest = run_import(source, out)
     if as_json:
         print_json({"weights": str(target), "sha256": digest})
     else:
@@ -71,36 +86,64 @@ def import_weights(
 
 def train(
     recipe: Annotated[str, typer.Argument(help="A recipe's name, or a TOML file.")],
-    data: Annotated[Path, typer.Option("--data", help="Folder of tiles, as downloaded.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.")] = Path("runs"),
+    data: Annotated[Path, typer.Option("--data", help="Folder of pictures, as downloaded.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the runs.")] = Path("runs"),
     weights: Annotated[
-        Path | None, typer.Option(help="ImageNet weights, from `wsi models import`.")
+        Path | None, typer.Option(help="Weights to start from, of `wsi models import`.")
+    ] = None,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Two epochs of a few tiles: does everything run?")
+    ] = False,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Another value than the recipe's."),
     ] = None,
     device: Device = "auto",
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Trains a recipe; the same command goes on where a stopped one was."""
-    from models.recipe import read_recipe
-    from models.train import TrainProgress
+    """Trains a recipe; the same command goes on where a stopped one was.
+
+    On several GPUs: torchrun --nproc-per-node N --no-python wsi train RECIPE --data FOLDER
+    """
+    from models.parallel import is_first_process
+    from models.recipe import parse_changes, read_recipe, shrunk
     from models.train import train as run_training
 
-    config = read_recipe(recipe)
-    with TerminalProgress(quiet=quiet) as progress:
-        progress.start("epochs", config.epochs)
-        seen = 0
-
-        def report(state: TrainProgress) -> None:
-            nonlocal seen
-            progress.advance(state.epoch - seen)  # a resumed run begins where it was
-            seen = state.epoch
-            if not as_json:
-                say(str(state))
-
+    config = read_recipe(recipe, parse_changes(changes or []))
+    config = shrunk(config) if smoke else config
+    is_first = is_first_process()
+    with TerminalProgress(quiet=quiet or not is_first) as progress:
         card = run_training(
-            config, data, out / config.name, device=device, weights=weights, on_progress=report
+            config,
+            data,
+            out / config.name,
+            device=device,
+            weights=weights,
+            stores=out / "decoded",
+            on_progress=_epochs_reported(progress, aloud=not as_json),
         )
-    print_json({"model": str(card)}) if as_json else say(f"model: {card}")
+    if is_first:
+        print_json({"model": str(card)}) if as_json else say(f"model: {card}")
+
+
+def _epochs_reported(
+    progress: TerminalProgress, *, aloud: bool
+) -> Callable[["TrainProgress"], None]:
+    """A bar for each stage, and a line for each epoch."""
+    stage, seen = "", 0
+
+    def report(state: "TrainProgress") -> None:
+        nonlocal stage, seen
+        if state.stage != stage:
+            stage, seen = state.stage, 0
+            progress.start(stage, state.epochs)
+        progress.advance(state.epoch - seen)  # a resumed run begins where it was
+        seen = state.epoch
+        if aloud:
+            say(str(state))
+
+    return report
 
 
 def evaluate(
