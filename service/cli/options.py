@@ -34,7 +34,7 @@ MppOption = Annotated[
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for what is written.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a different result.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
-Reader = Annotated[str, typer.Option("--reader", help="auto, openslide, tiffslide or image.")]
+Reader = Annotated[str, typer.Option("--reader", help="auto, tiff, openslide, tiffslide or image.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N, mps.")]
 BatchSize = Annotated[int, typer.Option("--batch-size", help="Tiles at once; changes no score.")]
 TrustCode = Annotated[
