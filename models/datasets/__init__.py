@@ -1,10 +1,10 @@
 """Labelled sets of pictures: their layouts on disk, their pixels, and what is wrong with them."""
 
-from models.datasets.decoded import LabelledStore, decoded
 from models.datasets.idc import PUBLISHED_FOLDER, TILE_MPP, TILE_PX
 from models.datasets.items import Damage, Item, Pictures
 from models.datasets.labelled import Labelled, Labels, require_trainable
 from models.datasets.layouts import LAYOUTS, open_data
+from models.datasets.stores import LabelledStore, decoded
 from models.datasets.tileset import TileSet, load_tiles
 
 __all__ = [
