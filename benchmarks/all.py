@@ -3,8 +3,8 @@
     python -m benchmarks.all FOLDER [--size 20000] [--tile 256x0.5] [--tiles-at-most 1000] [--quick]
 
 FOLDER keeps the phantoms (80,000 px: half a GB). Each slide and contract runs in a fresh process;
-see benchmarks.measure. --quick tries everything on one small slide and keeps nothing; --tables only
-writes the tables of the results that are there, those of benchmarks.peers among them.
+see benchmarks.measure. --quick tries everything on one small slide and keeps nothing; --peers runs
+benchmarks.peers where there is a bar; --tables only writes the tables of results that are there.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from benchmarks.record import write_record
 from benchmarks.table import contract_table, growth, insert_tables, peers_table, read_all
 
 SIZES_PX = (20_000, 40_000, 80_000)
+PEER_RUNS = (("50x4", 40_000, ("tiatoolbox", "wsinfer")), ("256x0.5", 40_000, ("tiatoolbox",)))
 QUICK_PX, QUICK_TILES = 8_000, 64
 RESULTS = Path(__file__).parent / "results"
 DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
@@ -26,7 +27,10 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
 
 def main() -> None:
     options = _parse()
-    if not options.tables:
+    if options.peers:
+        for run in PEER_RUNS:
+            _compare(options.folder, *run)
+    elif not options.tables:
         for size in options.size:
             for tile in options.tile:
                 facts = _measure(options, tile, size)
@@ -57,6 +61,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--tile", type=Contract.parse, action="append", help="PXxMPP")
     parser.add_argument("--tiles-at-most", type=int)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--peers", action="store_true", help="benchmarks.peers instead of this")
     parser.add_argument("--tables", action="store_true", help="measure nothing")
     options = parser.parse_args()
     options.size = [QUICK_PX] if options.quick else options.size or list(SIZES_PX)
@@ -64,6 +69,13 @@ def _parse() -> argparse.Namespace:
     if options.quick:
         options.tiles_at_most = QUICK_TILES
     return options
+
+
+def _compare(folder: Path, tile: str, size_px: int, peers: tuple[str, ...]) -> None:
+    named = [part for peer in peers for part in ("--peer", peer)]
+    out = RESULTS / f"peers-{tile}-{size_px}.json"
+    command = [sys.executable, "-m", "benchmarks.peers", str(folder), "--size", str(size_px)]
+    subprocess.run([*command, "--tile", tile, *named, "--json", str(out)], check=True)
 
 
 def _measure(options: argparse.Namespace, tile: Contract, size_px: int) -> dict[str, Any]:

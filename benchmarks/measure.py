@@ -83,6 +83,7 @@ def measure(
     seconds = {"whole": whole_s, **result.run["seconds"]}
     shutil.rmtree(out / "slide")
     return {
+        "device": classifier.device,
         "tiles_scored": result.manifest["tiles"],
         "seconds": seconds,
         "network_tiles_s": 1 / tile_s,

@@ -59,7 +59,7 @@ def _machine() -> dict[str, Any]:
         "processor": _cpu_name(),
         "cores": usable_cores(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "system": platform.system() + " " + platform.release(),
+        "system": platform.system(),
     }
 
 
@@ -70,10 +70,17 @@ def _cpu_name() -> str:
 
 
 def _commit() -> str:
-    """With a + where files were changed since."""
-    root = Path(__file__).parent
-    out = subprocess.run(
-        ["git", "describe", "--always", "--abbrev=10", "--dirty=+"],
-        cwd=root, check=False, capture_output=True, text=True,
-    )  # fmt: skip
-    return out.stdout.strip() or "unknown"
+    """With a + where code was changed since."""
+    code = ["wsi", "models", "service", "benchmarks", ":!benchmarks/results"]
+    found = _git("rev-parse", "--short=10", "HEAD")
+    if found.returncode:
+        return "unknown"
+    changed = _git("diff", "--quiet", "HEAD", "--", *code).returncode
+    return found.stdout.strip() + ("+" if changed else "")
+
+
+def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
+    root = Path(__file__).parents[1]
+    return subprocess.run(
+        ["git", *arguments], cwd=root, check=False, capture_output=True, text=True
+    )

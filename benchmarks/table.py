@@ -62,8 +62,8 @@ def growth(results: list[Result]) -> str:
 
 def peers_table(results: list[Result]) -> str:
     """A row a side and contract."""
-    head = ["tiles", "", "tiles scored", "tiles/s", "ours ÷ theirs", "tiles in common",
-            "largest difference of a score", "same class"]  # fmt: skip
+    head = ["tiles", "", "tiles scored", "tiles/s", "ours ÷ theirs", "ours with exports ÷ theirs",
+            "tiles in common", "largest difference of a score", "same class"]  # fmt: skip
     rows = [
         [f"{result['tile']}, {result['slide']}" if not number else "", *_peer_cells(side)]
         for result in results
@@ -98,12 +98,13 @@ def _column(result: Result) -> dict[str, str]:
 
 def _peer_cells(side: dict[str, Any]) -> list[str]:
     if "ours / theirs" not in side:
-        return [side["side"], f"{side['tiles']:,}", f"{side['tiles/s']:,.1f}", "", "", "", ""]
+        return [side["side"], f"{side['tiles']:,}", f"{side['tiles/s']:,.1f}", "", "", "", "", ""]
     return [
         side["side"],
         f"{side['tiles']:,}",
         f"{side['tiles/s']:,.1f}",
         f"**{side['ours / theirs']:.2f}**",
+        f"{side['ours, whole / theirs']:.2f}",
         f"{side['tiles in common']:,}",
         f"{side['largest difference']:.5f}",
         f"{100 * side['same class']:.1f} %",

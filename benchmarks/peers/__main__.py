@@ -38,8 +38,10 @@ OURS = "this project"
 def main() -> None:
     options = _parse()
     folder = options.folder.absolute()
+    venvs = folder / ("venvs-own-torch" if options.own_torch else "venvs")
     pythons = {
-        name: make_environment(PEERS[name], folder / "venvs" / name) for name in options.peer
+        name: make_environment(PEERS[name], venvs / name, own_torch=options.own_torch)
+        for name in options.peer
     }
     job = _prepare_job(options, folder)
     if options.prepare:
@@ -63,6 +65,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--peer", action="append", choices=PEERS)
     parser.add_argument("--batch", type=int, default=64, help="tiles in a batch of the peers")
     parser.add_argument("--rounds", type=int, default=1, help="the fastest one counts")
+    parser.add_argument("--own-torch", action="store_true", help="what the peer asks for, not ours")
     parser.add_argument("--prepare", action="store_true", help="make what is needed, and stop")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -106,7 +109,14 @@ def _measure(name: str, python: Path, program: str, job: Job) -> Side:
         raise SystemExit(f"{name} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
     facts: dict[str, Any] = json.loads((out / RESULT).read_text("utf-8"))
     with np.load(out / SCORES) as scores:
-        return Side(name, scores["xy0"], scores["prob"], min(facts["seconds"]), facts["stages"])
+        return Side(
+            name,
+            scores["xy0"],
+            scores["prob"],
+            min(facts["seconds"]),
+            facts["stages"],
+            facts["device"],
+        )
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ class Side:
     prob: NDArray[np.float32]
     seconds: float
     stages: dict[str, float]
+    device: str = ""
 
     @property
     def compared_seconds(self) -> float:
@@ -53,7 +54,10 @@ def agreement(ours: Side, theirs: Side) -> Agreement:
 
 
 def speed_rows(ours: Side, theirs: list[Side]) -> list[dict[str, Any]]:
-    """A row a side, ours first; ratio: our tiles a second divided by theirs."""
+    """A row a side, ours first; ratio: our tiles a second divided by theirs.
+
+    `ours, whole`: with hashes, the map and its exports too.
+    """
     rows = [_row(ours)]
     for side in theirs:
         found = agreement(ours, side)
@@ -61,6 +65,9 @@ def speed_rows(ours: Side, theirs: list[Side]) -> list[dict[str, Any]]:
             _row(side)
             | {
                 "ours / theirs": round(ours.tiles_per_second / side.tiles_per_second, 2),
+                "ours, whole / theirs": round(
+                    len(ours.xy0) / ours.seconds / side.tiles_per_second, 2
+                ),
                 "tiles in common": found.tiles,
                 "largest difference": round(found.largest, 5),
                 "median difference": round(found.median, 5),
@@ -72,7 +79,7 @@ def speed_rows(ours: Side, theirs: list[Side]) -> list[dict[str, Any]]:
 
 def _row(side: Side) -> dict[str, Any]:
     return {
-        "side": side.name,
+        "side": f"{side.name} ({side.device})" if side.device else side.name,
         "tiles": len(side.xy0),
         "tiles/s": round(side.tiles_per_second, 1),
         "mask, reading, network, s": round(side.compared_seconds, 2),

@@ -1,8 +1,9 @@
 """A virtual environment for each peer, with what the peer itself asks for.
 
 torch, torchvision and the libraries that come with them are linked from the environment that this
-runs in: all sides compute with the same arithmetic, and several GB are there once. Each
-peer's other requirements are installed as its wheel states them.
+runs in: all sides compute with the same arithmetic, and several GB are there once. Each peer's
+other requirements are installed as its wheel states them. TIAToolbox states an older torch; with
+own_torch each gets what it asks for.
 """
 
 import os
@@ -36,7 +37,7 @@ PEERS = {
 }
 
 
-def make_environment(peer: Peer, folder: Path) -> Path:
+def make_environment(peer: Peer, folder: Path, *, own_torch: bool = False) -> Path:
     """The Python of `folder`, in which the peer is installed; made only where it is not there yet.
 
     Raises subprocess.CalledProcessError where something cannot be installed.
@@ -49,10 +50,13 @@ def make_environment(peer: Peer, folder: Path) -> Path:
     for started in (folder, links):
         shutil.rmtree(started, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    _link_torch(_site_packages(python), links)
-    _install(python, "--no-deps", peer.wheel)
-    stated = _requirements(python, peer.wheel.partition("==")[0])
-    _install(python, *stated, *peer.extra, f"torch=={metadata.version('torch')}")
+    if own_torch:
+        _install(python, peer.wheel, *peer.extra)
+    else:
+        _link_torch(_site_packages(python), links)
+        _install(python, "--no-deps", peer.wheel)
+        stated = _requirements(python, peer.wheel.partition("==")[0])
+        _install(python, *stated, *peer.extra, f"torch=={metadata.version('torch')}")
     done.write_text(str(peer), "utf-8")
     return python
 

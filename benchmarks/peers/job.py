@@ -40,11 +40,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """xy0: int64 (n, 2), at level 0. prob: float32 (n, classes). stages: seconds, if known."""
+    """xy0: int64 (n, 2), at level 0. prob: float32 (n, classes). stages: seconds, if known.
+
+    device: where it was computed and how, if it says so.
+    """
 
     xy0: Any
     prob: Any
     stages: dict[str, float]
+    device: str = ""
 
 
 def write_job(job: Job, path: Path) -> Path:
@@ -74,5 +78,5 @@ def run_job(
     fastest = int(np.argmin(seconds))
     outcome = collect(out / str(fastest))
     np.savez(out / SCORES, xy0=outcome.xy0, prob=outcome.prob)
-    facts = {"seconds": seconds, "tiles": len(outcome.xy0), "stages": outcome.stages}
+    facts = {"seconds": seconds, "stages": outcome.stages, "device": outcome.device}
     (out / RESULT).write_text(json.dumps(facts), "utf-8")

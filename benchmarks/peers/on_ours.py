@@ -29,15 +29,14 @@ def main() -> None:
         stages = folder.with_name(f"{folder.name}.stages.json")
         stages.write_text(json.dumps(done.run["seconds"]), "utf-8")
 
-    run_job(job, predict, collect)
+    run_job(job, predict, lambda folder: collect(folder, classifier.device))
 
 
-def collect(folder: Path) -> Outcome:
+def collect(folder: Path, device: str) -> Outcome:
     scores = ScoreStore.open(folder / SCORES)
     stages = folder.with_name(f"{folder.name}.stages.json")
-    return Outcome(
-        np.asarray(scores.xy0), np.asarray(scores.prob), json.loads(stages.read_text("utf-8"))
-    )
+    seconds = json.loads(stages.read_text("utf-8"))
+    return Outcome(np.asarray(scores.xy0), np.asarray(scores.prob), seconds, device)
 
 
 if __name__ == "__main__":
