@@ -2,6 +2,7 @@
 
 import re
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -318,6 +319,39 @@ def test_an_object_in_any_store_that_fsspec_knows_is_read(tmp_path: Path):
             open_slide("memory://bucket/none.tiff")
     finally:
         store.store.clear()
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
+    """An object store of one bucket, where s3fs looks for it."""
+    s3fs = pytest.importorskip("s3fs")
+    (tmp_path / "bucket").mkdir()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with serving(tmp_path) as web:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", web.url)
+        yield web
+        s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_an_object_in_s3_is_read_by_ranges_of_one_version(bucket: WebServer):
+    pixels = write_noise(bucket.folder / "bucket")
+    with open_slide("s3://bucket/a.tiff") as slide:
+        np.testing.assert_array_equal(slide.read_level(0, WHOLE), pixels)
+        asked = [head for head in bucket.headers if "Range" in head]
+        assert asked
+        assert all(head["If-Match"] == '"v1"' for head in asked)
+        bucket.etag = '"v2"'
+        with pytest.raises(SlideUnreachable, match="no longer the one that was opened"):
+            slide.read_level(1, Box(0, 0, 200, 150))
+        identity = {"url": "s3://bucket/a.tiff", "etag": "v1"}
+        assert slide_identity(slide.info).items() >= identity.items()
+
+
+def test_an_object_that_is_not_in_its_bucket_is_not_found(bucket: WebServer):
+    with pytest.raises(SlideNotFound, match="no such object"):
+        open_slide("s3://bucket/none.tiff")
 
 
 def test_a_missing_library_for_s3_names_the_extra_to_install():

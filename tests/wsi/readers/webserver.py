@@ -59,6 +59,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self._send(401, {}, b"")
         elif not file.is_file():
             self._send(404, {}, b"")
+        elif self.headers.get("If-Match", state.etag) != state.etag:
+            self._send(412, {}, b"")
         else:
             self._send_file(file, with_body=with_body, is_cut=failing == "cut")
 
