@@ -1,6 +1,7 @@
 """Area averages: each output pixel is the mean of exactly the source area that it covers."""
 
 import math
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,10 @@ __all__ = [
     "covered_weights",
     "linear_weights",
 ]
+
+MOST_KEPT_FLOATS = 1 << 21  # 8 MiB a thread: 830 px a side
+
+_memory = threading.local()
 
 
 def area_weights(start: float, stop: float, length: int, count: int) -> "csr_array":
@@ -94,8 +99,8 @@ def area_average(
 
     background: what fills up weights that do not sum to 1.
     """
-    height, width, channels = rgb.shape
-    down: NDArray[np.float32] = rows @ rgb.reshape(height, width * channels).astype(np.float32)
+    width, channels = rgb.shape[1:]
+    down: NDArray[np.float32] = rows @ _as_floats(rgb)
     mean: Any = columns @ _swap_axes(down, width, channels)
     mean = _swap_axes(mean, rows.shape[0], channels)
     mean += np.float32(0.5)
@@ -152,6 +157,20 @@ def _shrink(rgb: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]
 
     mean = cv2.resize(rgb.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA)
     return np.asarray((mean + np.float32(0.5)).astype(np.uint8))
+
+
+def _as_floats(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """float32 (height, width * channels), until this thread calls again: the system zeroes new
+    memory, which takes as long as the conversion."""
+    height, width, channels = rgb.shape
+    memory: NDArray[np.float32] | None = getattr(_memory, "floats", None)
+    if memory is None or len(memory) < rgb.size:
+        memory = np.empty(rgb.size, np.float32)
+        if rgb.size <= MOST_KEPT_FLOATS:
+            _memory.floats = memory
+    floats = memory[: rgb.size].reshape(rgb.shape)
+    floats[...] = rgb
+    return floats.reshape(height, width * channels)
 
 
 def _swap_axes(lines: NDArray[np.float32], across: int, channels: int) -> NDArray[np.float32]:

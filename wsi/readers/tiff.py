@@ -5,7 +5,8 @@ where OpenSlide does not know the file. What its pixels are is decoded here, fro
 file's own directories list. Whatever does not fit is refused with the reason, and goes to those.
 """
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 import numpy as np
@@ -24,7 +25,7 @@ from wsi.slide import Level, SlideInfo
 
 __all__ = ["NotTiled", "TiledTiffSlide", "is_openslides", "open_tiff", "why_not_tiled"]
 
-VENDORS = ("aperio", "generic-tiff", "philips-tiff", "philips_tiff")
+VENDORS = ("aperio", "generic-tiff", "philips", "philips_tiff")
 """OpenSlide's and tiffslide's names of TIFFs whose levels are single pictures of the file. Leica's
 and Ventana's are put together of several, Trestle's tiles overlap, and NDPI has none."""
 
@@ -50,9 +51,20 @@ class TiledTiffSlide(BaseSlide):
         self.ifds = ifds  # of the levels, in their order
         self._blocks = blocks
 
+    def read_shrunk(self, level: int, box: Box, out: NDArray[np.uint8]) -> None:
+        """As the function of that name: each tile is shrunk as soon as it is decoded."""
+        self._require_inside(level, box)
+        with self._reading(), self._naming(level, box):
+            self._blocks.read_into(self.ifds[level], box, out)
+
     def _read_inside(self, level: int, box: Box) -> NDArray[np.uint8]:
-        try:
+        with self._naming(level, box):
             return self._blocks.read(self.ifds[level], box)
+
+    @contextmanager
+    def _naming(self, level: int, box: Box) -> Iterator[None]:
+        try:
+            yield
         except WsiError:  # a server that does not answer is no damage
             raise
         except Exception as error:  # codecs raise what they like

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi.geometry import Box
+from wsi.geometry import Box, Size
 from wsi.readers.decoded import DecodedTiles
 from wsi.readers.limits import MAX_BLOCK_BYTES
 from wsi.readers.samples import rgb_from_samples
 from wsi.readers.stored import StoredFile
 from wsi.readers.tiffdecode import decode_block
-from wsi.readers.tiffplan import Block, Span, blocks_under
+from wsi.readers.tiffplan import Part, Span, parts_under
 from wsi.readers.tifftags import Ifd
+from wsi.resample import average_cells
 from wsi.slide import RGB
 
 __all__ = ["TiffBlocks"]
@@ -47,55 +48,61 @@ class TiffBlocks:
         a codec raises.
         """
         out = np.empty((box.height, box.width, 3), np.uint8)
-        wanted: list[Block] = []
+        self.read_into(ifd, box, out)
+        return out
+
+    def read_into(self, ifd: Ifd, box: Box, out: NDArray[np.uint8]) -> None:
+        """The same into `out`, any view of uint8 (rows, columns, 3) whose sides divide the box's:
+        each cell of pixels is averaged, tile by tile while the tile is in the cache."""
+        cell = Size(box.width // out.shape[1], box.height // out.shape[0])
+        if not _fits_tiles(ifd, box, cell):
+            average_cells(self.read(ifd, box), out)
+            return
+        wanted: list[tuple[int, Part]] = []
         spans: list[Span] = []
-        for block in blocks_under(ifd, box):
-            tile = self._decoded.find((ifd.place, block.number))
+        for number, part in parts_under(ifd, box, cell):
+            tile = self._decoded.find((ifd.place, number))
             if tile is not None:
-                self._place(ifd, block, tile, out, box)
-            elif found := _find_spans(ifd, block):
-                wanted.append(block)
+                self._place(ifd, tile, part, out)
+            elif found := _find_spans(ifd, number):
+                wanted.append((number, part))
                 spans += found
             else:
-                _part(out, box, block.box.intersection(box))[...] = self._background
+                out[part.target] = self._background
         stored, planes = self._file.read_spans(spans), _planes(ifd)
-        for i, block in enumerate(wanted):
-            tile = self._decode_for(ifd, block, stored[i * planes : (i + 1) * planes], box)
-            self._place(ifd, block, tile, out, box)
-        return out
+        for i, (number, part) in enumerate(wanted):
+            tile = self._decode_for(ifd, number, part, stored[i * planes : (i + 1) * planes])
+            self._place(ifd, tile, part, out)
 
     def close(self) -> None:
         self._decoded.clear()
         self._file.close()
 
     def _decode_for(
-        self, ifd: Ifd, block: Block, stored: Sequence[memoryview], box: Box
+        self, ifd: Ifd, number: int, part: Part, stored: Sequence[memoryview]
     ) -> NDArray[Any]:
-        """Samples of the block: valid until this thread decodes the next."""
-        right, bottom = min(block.box.right, ifd.size.width), min(block.box.bottom, ifd.size.height)
-        is_cut = block.box.x < box.x or block.box.y < box.y or right > box.right
-        if not is_cut and bottom <= box.bottom:
-            return _decode(ifd, block, stored, self._scratch_of(ifd, block))
-        key = (ifd.place, block.number)
-        return self._decoded.get(key, lambda: _decode(ifd, block, stored, None))
+        """Samples of the tile: valid until this thread decodes the next."""
+        rows = _count_rows(ifd, number)
+        if part.is_whole:
+            return _decode(ifd, rows, stored, self._scratch_of(ifd, rows))
+        return self._decoded.get(
+            (ifd.place, number), lambda: _decode(ifd, rows, stored, scratch=None)
+        )
 
-    def _scratch_of(self, ifd: Ifd, block: Block) -> NDArray[np.uint8]:
+    def _scratch_of(self, ifd: Ifd, rows: int) -> NDArray[np.uint8]:
         """New memory for each tile would cost more than to copy it out of this."""
-        shape = (block.box.height, block.box.width, ifd.samples)
+        shape = (rows, ifd.block.width, ifd.samples)
         scratch: NDArray[np.uint8] | None = getattr(self._scratch, "pixels", None)
         if scratch is None or scratch.shape != shape:
             scratch = self._scratch.pixels = _empty_off_lines(shape)
         return scratch
 
-    def _place(
-        self, ifd: Ifd, block: Block, tile: NDArray[Any], out: NDArray[np.uint8], box: Box
-    ) -> None:
-        inside = block.box.intersection(box)
-        samples = _part(tile, block.box, inside)
+    def _place(self, ifd: Ifd, tile: NDArray[Any], part: Part, out: NDArray[np.uint8]) -> None:
+        samples = tile[part.source]
         inverted = ifd.photometric == MIN_IS_WHITE
         if samples.dtype != np.uint8 or samples.shape[2] != 3 or inverted:
             samples = rgb_from_samples(samples, self._background, inverted=inverted)
-        _part(out, box, inside)[...] = samples
+        average_cells(samples, out[part.target])
 
 
 def _empty_off_lines(shape: tuple[int, int, int]) -> NDArray[np.uint8]:
@@ -114,29 +121,41 @@ def _planes(ifd: Ifd) -> int:
     return ifd.samples if ifd.planar == PLANAR else 1
 
 
-def _find_spans(ifd: Ifd, block: Block) -> list[Span]:
-    """One a plane: the table lists all blocks of one, then those of the next. Empty where any of
+def _count_rows(ifd: Ifd, number: int) -> int:
+    """The last strip of a picture may have fewer."""
+    height = ifd.block.height
+    return height if ifd.tile is not None else min(height, ifd.size.height - number * height)
+
+
+def _find_spans(ifd: Ifd, number: int) -> list[Span]:
+    """One a plane: the table lists all tiles of one, then those of the next. Empty where any of
     them is not stored."""
-    planes = _planes(ifd)
-    per_plane = len(ifd.offsets) // planes
-    places = [block.number + plane * per_plane for plane in range(planes)]
-    spans = [Span(int(ifd.offsets[place]), int(ifd.counts[place])) for place in places]
-    if max(span.size_bytes for span in spans) > MOST_STORED_BYTES:
-        raise ValueError(f"a tile of {max(span.size_bytes for span in spans) >> 20} MiB")
-    return spans if all(span.offset and span.size_bytes for span in spans) else []
+    planes, offsets, counts = _planes(ifd), ifd.offsets, ifd.counts
+    per_plane = len(offsets) // planes
+    spans = []
+    for plane in range(planes):
+        place = number + plane * per_plane
+        offset, size_bytes = int(offsets[place]), int(counts[place])
+        if not offset or not size_bytes:
+            return []
+        if size_bytes > MOST_STORED_BYTES:
+            raise ValueError(f"a tile of {size_bytes >> 20} MiB")
+        spans.append(Span(offset, size_bytes))
+    return spans
 
 
 def _decode(
-    ifd: Ifd, block: Block, stored: Sequence[memoryview], scratch: NDArray[np.uint8] | None
+    ifd: Ifd, rows: int, stored: Sequence[memoryview], scratch: NDArray[np.uint8] | None
 ) -> NDArray[Any]:
     """uint8 or uint16 (height, width, samples) of all planes together."""
-    rows = block.box.height
     if len(stored) == 1:
         return decode_block(ifd, stored[0], rows, scratch)
     return np.concatenate([decode_block(ifd, plane, rows) for plane in stored], axis=-1)
 
 
-def _part(pixels: NDArray[Any], frame: Box, part: Box) -> NDArray[Any]:
-    """The view of `part` in pixels that lie at `frame`."""
-    top, left = part.y - frame.y, part.x - frame.x
-    return pixels[top : top + part.height, left : left + part.width]
+def _fits_tiles(ifd: Ifd, box: Box, cell: Size) -> bool:
+    """No cell lies in two tiles."""
+    width, height = ifd.block
+    return not (
+        box.x % cell.width or box.y % cell.height or width % cell.width or height % cell.height
+    )

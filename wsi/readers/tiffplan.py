@@ -4,23 +4,30 @@ Tiles that lie side by side in the picture mostly lie side by side in the file, 
 fetch many of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
-from wsi.geometry import Box
+from wsi.geometry import Box, Size
 from wsi.readers.tifftags import Ifd, TiffHeader
 
-__all__ = ["Block", "Run", "Span", "blocks_under", "plan_runs", "table_spans"]
+__all__ = ["Part", "Run", "Span", "parts_under", "plan_runs", "table_spans"]
 
 MAX_GAP_BYTES = 32 << 10  # rather read over than read twice: a tile at the end of another row
 MAX_RUN_BYTES = 8 << 20
 
 
-class Block(NamedTuple):
-    """A tile or strip; `box` is cut at the picture's lower edge for strips only."""
+Slices = tuple[slice, slice]
 
-    number: int  # in the IFD's tables, of its first plane
-    box: Box  # px of the picture; a tile may reach beyond it
+
+class Part(NamedTuple):
+    """What a tile or strip gives to a box."""
+
+    row: int  # of the tile, counted from the box's first
+    column: int
+    source: Slices  # rows and columns of the tile
+    target: Slices  # of what the box is read into
+    is_whole: bool  # all of the tile that is in the picture
 
 
 class Span(NamedTuple):
@@ -36,22 +43,48 @@ class Run(NamedTuple):
     parts: tuple[int, ...]  # places, in the list that was planned, of the spans that it holds
 
 
-def blocks_under(ifd: Ifd, box: Box) -> list[Block]:
-    """Row by row. `box` lies inside the picture and is not empty."""
+def parts_under(ifd: Ifd, box: Box, cell: Size) -> list[tuple[int, Part]]:
+    """Row by row, with each tile's number in the table of its plane.
+
+    `box` lies inside the picture and is not empty. It is read into an array that has one place for
+    each `cell` of pixels; no cell lies in two tiles.
+    """
     side = ifd.block
     across = -(-ifd.size.width // side.width)
-    return [
-        Block(row * across + column, _block_box(ifd, row, column))
-        for row in range(box.y // side.height, -(-box.bottom // side.height))
-        for column in range(box.x // side.width, -(-box.right // side.width))
-    ]
+    first = box.y // side.height * across + box.x // side.width
+    alike = Box(box.x % side.width, box.y % side.height, box.width, box.height)
+    ends = box.right == ifd.size.width, box.bottom == ifd.size.height
+    parts = _parts_of(alike, side, cell, ends)
+    return [(first + part.row * across + part.column, part) for part in parts]
 
 
-def _block_box(ifd: Ifd, row: int, column: int) -> Box:
-    width, height = ifd.block
-    top = row * height
-    rows = height if ifd.tile is not None else min(height, ifd.size.height - top)
-    return Box(column * width, top, width, rows)
+@lru_cache(maxsize=1024)
+def _parts_of(box: Box, side: Size, cell: Size, ends: tuple[bool, bool]) -> tuple[Part, ...]:
+    """Of a box that begins in the first tile. ends: with the picture, on the right and below."""
+    return tuple(
+        Part(row, column, (y.source, x.source), (y.target, x.target), y.is_whole and x.is_whole)
+        for row, y in enumerate(_stretches(box.y, box.bottom, side.height, cell.height, ends[1]))
+        for column, x in enumerate(_stretches(box.x, box.right, side.width, cell.width, ends[0]))
+    )
+
+
+class _Stretch(NamedTuple):
+    """A Part along one axis."""
+
+    source: slice
+    target: slice
+    is_whole: bool
+
+
+def _stretches(start: int, stop: int, side: int, cell: int, at_end: bool) -> Iterator[_Stretch]:
+    """Of the tiles from 0 on that start to stop touches."""
+    for near in range(0, stop, side):
+        first, last = max(near, start), min(near + side, stop)
+        yield _Stretch(
+            slice(first - near, last - near),
+            slice((first - start) // cell, (last - start) // cell),
+            first == near and (last == near + side or (at_end and last == stop)),
+        )
 
 
 def plan_runs(

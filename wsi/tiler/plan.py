@@ -6,8 +6,8 @@ has been read. So the order is known before anything is read, and any tile can b
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,21 +16,16 @@ from wsi.errors import InvalidGrid, SlideTooCoarse
 from wsi.geometry import Box, round_half_up
 from wsi.grid import TileGrid
 from wsi.overview import pick_level
-from wsi.resample import covered_weights, linear_weights
 from wsi.slide import SlideInfo
+from wsi.tiler.axis import AxisPlan
 
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
-
-__all__ = ["AxisPlan", "Block", "Piece", "TilePlan", "plan_tiles"]
+__all__ = ["Block", "Piece", "TilePlan", "plan_tiles"]
 
 MAX_ENLARGEMENT = 1.25
 """Level 0 may be this much coarser than the tiles without anybody being asked."""
 
 BLOCK_PX = 1024
 """Side of a block, about: several native tiles, so that few tiles straddle blocks; 3 MB."""
-
-WHOLE = 1e-6  # level px: nearer than this to a pixel's border is on it
 
 
 @dataclass(frozen=True)
@@ -43,6 +38,7 @@ class Block:
     positions: NDArray[np.int64]  # places in the plan of the tiles that touch it, ascending
     finished: int  # how many of them have no pixel in a later block
     cell: int  # px of the level, along both axes, that may be read as one
+    is_apart: bool  # its tiles share no native tile, and consist of whole ones
 
 
 class Piece(NamedTuple):
@@ -57,78 +53,15 @@ class Piece(NamedTuple):
     in_cells: bool  # of plan.cell px a side, of which each is a pixel of the tile
 
 
-@dataclass(frozen=True)
-class AxisPlan:
-    """Where the grid's columns (or rows) lie on the level, in px of the level along one axis."""
+class _Touched(NamedTuple):
+    """A block by the tiles that touch it."""
 
-    start: NDArray[np.float64]  # (n,) real numbers
-    stop: NDArray[np.float64]  # (n,)
-    edge: float  # where the bounds end: background from there on
-    length: int  # px that the level has
-    native: int  # side of a native tile
-    block: int  # side of a block: some native tiles
-    enlarged: bool  # interpolate between pixels instead of averaging them
-
-    @cached_property
-    def first(self) -> NDArray[np.int64]:
-        """First pixel that each needs."""
-        margin = 1 if self.enlarged else 0
-        first = np.floor(self.start + WHOLE).astype(np.int64) - margin
-        return np.clip(first, 0, self.length - 1)
-
-    @cached_property
-    def last(self) -> NDArray[np.int64]:
-        """One past the last pixel that each needs."""
-        margin = 1 if self.enlarged else 0
-        last = np.ceil(np.minimum(self.stop, self.edge) - WHOLE).astype(np.int64) + margin
-        return np.clip(last, self.first + 1, self.length)
-
-    @cached_property
-    def is_whole(self) -> NDArray[np.bool_]:
-        """Begins and ends on borders of pixels, inside the bounds and the level."""
-        off = np.abs(self.start - self.first) + np.abs(self.stop - self.last)
-        return (off < WHOLE) & (not self.enlarged)
-
-    @cached_property
-    def first_block(self) -> NDArray[np.int64]:
-        return self.first // self.block
-
-    @cached_property
-    def last_block(self) -> NDArray[np.int64]:
-        return (self.last - 1) // self.block
-
-    @cached_property
-    def whole_length(self) -> NDArray[np.int64]:
-        """Pixels that each covers, what the bounds cut off included, where all these borders are
-        borders of pixels; 0 elsewhere."""
-        shown = np.minimum(self.stop, self.edge)
-        length = np.round(self.stop - self.start).astype(np.int64)
-        off = np.abs(self.start - self.first) + np.abs(shown - self.last)
-        off += np.abs(self.stop - self.start - length)
-        return np.where((off < WHOLE) & (not self.enlarged), length, 0)
-
-    def in_cells(self, cell: int, count: int) -> NDArray[np.bool_]:
-        """Consists of `count` cells of `cell` px, none of which lies in two native tiles."""
-        if cell < 1 or self.native % cell:
-            return np.zeros(len(self.start), np.bool_)
-        fits = (self.last - self.first == cell * count) & (self.first % cell == 0)
-        return np.asarray(self.is_whole & fits)
-
-    def is_cut(self, i: int) -> bool:
-        """Reaches beyond the bounds."""
-        return bool(self.stop[i] > self.edge + WHOLE)
-
-    def weights(self, i: int, count: int) -> "csr_array":
-        """(count, last - first): how much of each pixel goes into each pixel of the tile."""
-        first, edge = float(self.first[i]), self.edge if self.is_cut(i) else np.inf
-        return _weights(
-            round(max(0.0, float(self.start[i]) - first), 9),
-            round(float(self.stop[i]) - first, 9),
-            int(self.last[i] - self.first[i]),
-            count,
-            round(edge - first, 9),
-            self.enlarged,
-        )
+    row: int  # counted in blocks
+    column: int
+    finished: int
+    in_cells: bool  # all of them
+    whole_px: int  # of the level, in all of them if they consist of native tiles of this block
+    positions: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -152,7 +85,11 @@ class TilePlan:
     @property
     def native_tiles(self) -> int:
         """How many native tiles of the file the tiles touch: each is decoded once."""
-        return int(self._needed(slice(None)).sum())
+        return self.count_native(slice(None))
+
+    def count_native(self, part: slice) -> int:
+        """The same of a part of the plan."""
+        return int(self._needed(part).sum())
 
     @cached_property
     def cell(self) -> int:
@@ -175,12 +112,20 @@ class TilePlan:
         needed = self._needed(part)
         per_row = self.rows.block // self.rows.native
         per_column = self.columns.block // self.columns.native
-        by_block = self._positions_by_block(part)
-        for at in sorted(by_block):
-            top, left = at[0] * per_row, at[1] * per_column
+        for touched in self._touched(part):
+            top, left = touched.row * per_row, touched.column * per_column
             inside = needed[top : top + per_row, left : left + per_column]
             reads = [self._native_box(Box(left + b.x, top + b.y, *b[2:])) for b in _boxes(inside)]
-            yield self._block(at, tuple(reads), int(inside.sum()), by_block[at])
+            wide, high = self.columns.block, self.rows.block
+            yield Block(
+                Box(touched.column * wide, touched.row * high, wide, high),
+                tuple(reads),
+                int(inside.sum()),
+                touched.positions,
+                touched.finished,
+                self.cell if touched.in_cells else 1,
+                touched.in_cells and touched.whole_px == sum(b.width * b.height for b in reads),
+            )
 
     def pieces(self, block: Block) -> list[Piece]:
         """What a block has of the tiles that touch it, in the order of the plan."""
@@ -204,29 +149,6 @@ class TilePlan:
             )
         ]
 
-    def _block(
-        self,
-        at: tuple[int, int],
-        reads: tuple[Box, ...],
-        native_tiles: int,
-        positions: NDArray[np.int64],
-    ) -> Block:
-        """The one `at` that row and column, counted in blocks."""
-        rows, columns = self.indices[positions].T
-        ends_here = (self.rows.last_block[rows] == at[0]) & (
-            self.columns.last_block[columns] == at[1]
-        )
-        wide, high = self.columns.block, self.rows.block
-        in_cells = self._in_cells[0][rows] & self._in_cells[1][columns]
-        return Block(
-            Box(at[1] * wide, at[0] * high, wide, high),
-            reads,
-            native_tiles,
-            positions,
-            int(ends_here.sum()),
-            self.cell if in_cells.all() else 1,
-        )
-
     def _needed(self, part: slice) -> NDArray[np.bool_]:
         """Native tiles of the level that tiles of `part` touch: (tile rows, tile columns)."""
         rows, columns = self.indices[part].T
@@ -245,28 +167,49 @@ class TilePlan:
             np.add.at(corners, (y, x), sign)
         return (corners.cumsum(0).cumsum(1) > 0)[:-1, :-1]
 
-    def _positions_by_block(self, part: slice) -> dict[tuple[int, int], NDArray[np.int64]]:
-        """(block row, block column) to the places in the plan of the tiles that touch it."""
+    def _touched(self, part: slice) -> Iterator["_Touched"]:
+        """Block by block, those that tiles of `part` touch."""
+        block_row, block_column, position = self._touches(part)
+        if not len(position):
+            return
+        starts = np.flatnonzero(
+            (np.diff(block_row, prepend=-1) != 0) | (np.diff(block_column, prepend=-1) != 0)
+        )
+        rows, columns = self.indices[position].T
+        ends_row = self.rows.last_block[rows] == block_row
+        ends_here = ends_row & (self.columns.last_block[columns] == block_column)
+        in_cells = self._in_cells[0][rows] & self._in_cells[1][columns]
+        # a native tile lies in one block: whole ones that end here have begun here
+        is_native = ends_here & self.rows.is_native[rows] & self.columns.is_native[columns]
+        high, wide = self.rows.last - self.rows.first, self.columns.last - self.columns.first
+        whole_px = np.add.reduceat(high[rows] * wide[columns], starts)
+        facts = (
+            block_row[starts],
+            block_column[starts],
+            np.add.reduceat(ends_here, starts, dtype=np.int64),
+            np.logical_and.reduceat(in_cells, starts),
+            whole_px * np.logical_and.reduceat(is_native, starts),
+        )
+        groups = np.split(position, starts[1:])
+        yield from map(_Touched, *(fact.tolist() for fact in facts), groups)
+
+    def _touches(
+        self, part: slice
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Block rows, block columns and places in the plan, of each tile for each block that it
+        touches; sorted by them."""
         rows, columns = self.indices[part].T
-        if not len(rows):
-            return {}
         positions = np.arange(len(self))[part]
         top, bottom = self.rows.first_block[rows], self.rows.last_block[rows]
         left, right = self.columns.first_block[columns], self.columns.last_block[columns]
-        touched = []
-        for down in range(int((bottom - top).max()) + 1):
-            for across in range(int((right - left).max()) + 1):
+        touched = [np.empty((3, 0), np.int64)]
+        for down in range(int((bottom - top).max(initial=-1)) + 1):
+            for across in range(int((right - left).max(initial=-1)) + 1):
                 at = (top + down <= bottom) & (left + across <= right)
                 touched.append(np.stack([(top + down)[at], (left + across)[at], positions[at]]))
         block_row, block_column, position = np.concatenate(touched, axis=1)
         order = np.lexsort((position, block_column, block_row))
-        keys = np.stack([block_row, block_column])[:, order]
-        starts = np.flatnonzero(np.any(np.diff(keys, prepend=-1), axis=0))
-        groups = np.split(position[order], starts[1:])
-        return {
-            (int(keys[0, s]), int(keys[1, s])): group
-            for s, group in zip(starts, groups, strict=True)
-        }
+        return block_row[order], block_column[order], position[order]
 
     def _native_box(self, tiles: Box) -> Box:
         """Counted in native tiles to px of the level."""
@@ -338,6 +281,8 @@ def _axes(info: SlideInfo, grid: TileGrid, level: int, enlarged: bool) -> tuple[
 
 def _boxes(needed: NDArray[np.bool_]) -> list[Box]:
     """Rectangles that hold each True once and no False: runs of a row, merged with equal ones."""
+    if needed.all():
+        return [Box(0, 0, needed.shape[1], needed.shape[0])]
     boxes: list[Box] = []
     for y, line in enumerate(needed):
         edges = np.flatnonzero(np.diff(line, prepend=False, append=False))
@@ -350,11 +295,3 @@ def _boxes(needed: NDArray[np.bool_]) -> list[Box]:
                 Box(left, taller.y if taller else y, right - left, y + 1 - (taller or above).y)
             )
     return boxes
-
-
-@lru_cache(maxsize=4096)
-def _weights(
-    start: float, stop: float, length: int, count: int, edge: float, enlarged: bool
-) -> "csr_array":
-    make = linear_weights if enlarged else covered_weights
-    return make(start, stop, length, count, edge)
