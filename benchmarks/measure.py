@@ -114,11 +114,13 @@ def _read_all(slide: Slide, plan: TilePlan) -> None:
 
 def _part0(request: HeatmapRequest, card: ModelCard, tiles_at_most: int | None) -> Box | None:
     """Full rows of tiles around the middle one with tissue; None: all of the slide."""
+    if tiles_at_most is None:
+        return None
     with open_slide(request.slide) as slide:
         prepared = prepare(request, slide, card)
     grid = prepared.grid
     per_row = np.bincount(prepared.plan.indices[:, 0], minlength=grid.shape[0])
-    if tiles_at_most is None or per_row.sum() <= tiles_at_most:
+    if per_row.sum() <= tiles_at_most:
         return None
     first, stop = middle_rows(per_row, tiles_at_most)
     top0 = int(grid.starts_y0[first])
