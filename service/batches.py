@@ -65,18 +65,37 @@ class Batches:
             "request_sha256": request_sha256,
             "created_at": self._clock(),
         }
-        try:
-            with self._engine.begin() as connection:
-                connection.execute(insert(batches).values(row))
-        except IntegrityError:
-            return self._earlier(tenant, request_sha256, idempotency_key)
-        return batch_id
+        while True:
+            try:
+                with self._engine.begin() as connection:
+                    connection.execute(insert(batches).values(row))
+                return batch_id
+            except IntegrityError:
+                earlier = self.find(tenant, request_sha256, idempotency_key)
+                if earlier is not None:  # else it has just been cleaned away: once more
+                    return earlier
 
-    def numbers(self, batch_id: str) -> set[int]:
-        """Of the slides that are taken care of."""
-        query = select(batch_jobs.c.number).where(batch_jobs.c.batch_id == batch_id)
+    def find(self, tenant: str, request_sha256: str, idempotency_key: str | None) -> str | None:
+        """The id of the batch that the key was used for. Raises IdempotencyMismatch."""
+        if idempotency_key is None:
+            return None
+        query = select(batches).where(
+            batches.c.tenant == tenant, batches.c.idempotency_key == idempotency_key
+        )
         with reading(self._engine) as connection:
-            return set(connection.scalars(query))
+            row = connection.execute(query).one_or_none()
+        if row is not None and row.request_sha256 != request_sha256:
+            raise IdempotencyMismatch(
+                f"the Idempotency-Key {idempotency_key} was used for another batch; send a new one"
+            )
+        return None if row is None else str(row.id)
+
+    def names(self, batch_id: str) -> dict[int, str | None]:
+        """Of the slides that are taken care of, by number; None of those that have an id only."""
+        query = select(batch_jobs.c.number, batch_jobs.c.name)
+        with reading(self._engine) as connection:
+            found = connection.execute(query.where(batch_jobs.c.batch_id == batch_id))
+            return {row.number: row.name for row in found}
 
     def add(self, batch_id: str, member: Member) -> None:
         """Said twice about the same number, the first counts."""
@@ -124,17 +143,6 @@ class Batches:
         with reading(self._engine) as connection:
             rows = connection.execute(query).all()
         return _lines([tuple(row) for row in rows])
-
-    def _earlier(self, tenant: str, request_sha256: str, key: str | None) -> str:
-        with reading(self._engine) as connection:
-            row = connection.execute(
-                select(batches).where(batches.c.tenant == tenant, batches.c.idempotency_key == key)
-            ).one()
-        if row.request_sha256 != request_sha256:
-            raise IdempotencyMismatch(
-                f"the Idempotency-Key {key} was used for another batch; send a new one"
-            )
-        return str(row.id)
 
 
 def _members(connection: Connection, batch_id: str) -> list[tuple[str | None, str | None]]:

@@ -6,6 +6,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import anyio
 from fastapi import Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
@@ -28,6 +29,7 @@ from service.watcher import Watcher
 from service.web.resources import Resources
 
 __all__ = [
+    "SHARED_FILES",
     "AskedFirst",
     "Authenticate",
     "Cursor",
@@ -38,6 +40,9 @@ __all__ = [
     "Writer",
     "opened_service",
 ]
+
+SHARED_FILES = anyio.CapacityLimiter(2)
+"""Requests that read whole slides of shared folders at once: other requests need the threads."""
 
 Authenticate = Callable[[Request], Principal]
 """Called in a thread, before a body is read. Raises NotAuthenticated, TooManyRequests …"""

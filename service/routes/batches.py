@@ -1,12 +1,16 @@
 """`/v1/batches`: many slides with one request."""
 
+import time
+from functools import partial
+
+import anyio
 from fastapi import Response
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from service.asking import IdempotencyKey
 from service.batching import begin_batch
-from service.deps import AskedFirst, Parts, Reader, Writer
+from service.deps import SHARED_FILES, AskedFirst, Parts, Reader, Writer
 from service.schemas import BatchJson, BatchRequest
 from service.web.answers import NO_STORE
 from service.web.openapi import failures
@@ -25,8 +29,16 @@ async def create_batch(
     principal: Writer,
     idempotency_key: IdempotencyKey = None,
 ) -> BatchJson:
-    """Asks for heatmaps of many slides. Sent again with its key after a failure, it goes on."""
-    batch_id = await run_in_threadpool(begin_batch, service, principal.owner, body, idempotency_key)
+    """Asks for heatmaps of many slides. Sent again with its key after a failure, it goes on.
+
+    Slides in a shared folder are read whole, once, to know them by their bytes. Where that takes
+    longer than the operator lets a request wait, the answer is 503: send it again with its key.
+    """
+    until = time.monotonic() + service.settings.max_wait_s
+    begin = partial(begin_batch, service, principal.owner, body, idempotency_key)
+    batch_id = await anyio.to_thread.run_sync(
+        begin, lambda: time.monotonic() >= until, limiter=SHARED_FILES
+    )
     service.watcher.wake()
     batch = service.resources.batch(
         await run_in_threadpool(service.batches.get, principal.tenant, batch_id)

@@ -1,9 +1,9 @@
 """`/v1/slides`: slides on the server."""
 
+import anyio
 from fastapi import Request, Response
-from fastapi.concurrency import run_in_threadpool
 
-from service.deps import Cursor, Limit, Parts, Reader, Writer
+from service.deps import SHARED_FILES, Cursor, Limit, Parts, Reader, Writer
 from service.errors import NotFound
 from service.schemas import SlideJson, SlidePage, SlideReference
 from service.storage.library import Stored
@@ -56,7 +56,8 @@ async def _refer(request: Request, service: Parts, tenant: str) -> Stored:
     reference = await read_json(request, SlideReference, service.settings.max_json_bytes)
     if reference.path is None:
         raise NotFound("no upload has this id")
-    return await run_in_threadpool(service.library.add_path, tenant, reference.path)
+    add = service.library.add_path
+    return await anyio.to_thread.run_sync(add, tenant, reference.path, limiter=SHARED_FILES)
 
 
 @router.get("", response_model=SlidePage, responses=failures())

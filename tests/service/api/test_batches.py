@@ -85,10 +85,48 @@ def test_pattern_finds_slides_below_a_shared_folder(workshop: Workshop, tmp_path
         assert whole["counts"] == {"queued": 1}
 
 
+def test_batch_that_takes_too_long_goes_on_where_it_ended(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    """A request that may wait no time at all takes one slide. A file that comes in between is
+    taken too, and none twice."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    for number, name in enumerate(("b.tiff", "c.tiff", "d.tiff")):
+        (shared / name).write_bytes(workshop.slide_bytes(number))
+    body, headers = {"root": str(shared), "glob": "*.tiff"}, {"Idempotency-Key": "k"}
+    with Api(workshop, tmp_path / "data", slide_roots=(shared,), max_wait_s=0) as api:
+        answer = api.post("/v1/batches", json=body, headers=headers)
+        assert (answer.status_code, answer.json()["type"]) == (503, "/problems/busy")
+        assert "1 of 3 slides are in" in answer.json()["detail"]
+        assert int(answer.headers["retry-after"]) > 0
+        (shared / "a.tiff").write_bytes(workshop.slide_bytes(7))
+        for _ in range(2):
+            assert api.post("/v1/batches", json=body, headers=headers).status_code == 503
+        batch = api.post("/v1/batches", json=body, headers=headers).json()
+        report = api.get(batch["links"]["report"]).text
+        names = [row["name"] for row in csv.DictReader(io.StringIO(report))]
+        assert names == ["b.tiff", "a.tiff", "c.tiff", "d.tiff"]
+        assert (batch["counts"], len(api.get("/v1/jobs").json()["items"])) == ({"queued": 4}, 4)
+
+
+def test_rest_of_a_batch_has_to_fit_the_queue_and_not_the_whole(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    with Api(workshop, tmp_path / "data", max_queued_per_tenant=3, max_wait_s=0) as api:
+        body = {"slides": [api.upload(seed) for seed in (1, 2, 3)]}
+        headers = {"Idempotency-Key": "k"}
+        answers = [api.post("/v1/batches", json=body, headers=headers) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [503, 503, 202]
+    assert answers[2].json()["counts"] == {"queued": 3}
+
+
 @pytest.mark.parametrize(
     ("root", "glob", "status"),
     [
         ("a", "../*.tiff", 400),
+        ("a", "**a", 400),
+        ("a", ".", 400),
         ("a", "/etc/*", 400),
         ("a", "*.svs", 400),
         ("../data", "*", 400),
