@@ -1,19 +1,27 @@
 """The images' recipes: what can be known of them without an engine."""
 
+import importlib.metadata
+import json
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 import yaml
+from PIL import Image
+
+from tests.wsi.readers.tiffs import write_pyramid
 
 DOCKER = Path(__file__).resolve().parents[1] / "docker"
 DOCKERFILES = sorted(DOCKER.glob("*.Dockerfile"))
 
 LEFT_OUT = {
-    "aiohttp", "dask", "h5py", "httpx", "opencv-python-headless", "safetensors", "scikit-image",
+    "aiohttp", "dask", "h5py", "httpx", "safetensors", "scikit-image",
     "scikit-learn", "torch", "torchvision",
 }  # fmt: skip
 """What only models, masks, training, exports in a worker, and clients use."""
@@ -36,6 +44,37 @@ def test_the_api_installs_the_package_s_own_list_without_torch() -> None:
     api = names((DOCKER / "api-requirements.txt").read_text(encoding="utf-8").splitlines())
     assert set(whole) - set(api) == LEFT_OUT
     assert api == {name: whole[name] for name in api}
+
+
+READ = """
+import json, sys
+sys.modules.update(dict.fromkeys(json.loads(sys.argv[1])))
+import service.sandbox.child
+from service.sandbox import zygote
+from wsi.geometry import Box
+from wsi.readers import open_slide
+zygote._load("service.sandbox.child:run")
+for name in sys.argv[2:]:
+    with open_slide(name) as slide:
+        for level in range(len(slide.info.levels)):
+            slide.read_level(level, Box(0, 0, 9, 9))
+"""
+
+
+def test_the_api_s_readers_need_nothing_that_it_lacks(tmp_path: Path) -> None:
+    """A pyramid, and gray pictures of which levels are made. The test's own process has it all."""
+    packages = importlib.metadata.packages_distributions()
+    lacking = [name for name, homes in packages.items() if LEFT_OUT & {*homes}]
+    assert "torch" in lacking
+    gray = np.arange(600 * 500, dtype=np.uint8).reshape(600, 500)
+    Image.fromarray(gray).save(tmp_path / "gray.png")
+    tifffile.imwrite(tmp_path / "gray.tiff", gray, tile=(64, 64), photometric="minisblack")
+    write_pyramid(tmp_path / "pyramid.tiff", [(403, 301), (201, 150)])
+    done = subprocess.run(
+        [sys.executable, "-c", READ, json.dumps(lacking), *map(str, tmp_path.iterdir())],
+        cwd=DOCKER.parent, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)

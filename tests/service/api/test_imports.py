@@ -5,18 +5,30 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.service.api.harness import Workshop
 
 FORBIDDEN = {"torch", "openslide", "tiffslide", "tifffile", "imagecodecs"}
 
+LACKING_IN_ITS_IMAGE = [
+    *("aiohttp", "dask", "distributed", "h5py", "safetensors", "skimage", "sklearn"),
+    *("torch", "torchvision"),
+]
+"""As tests/test_docker.py has it, less httpx, by which this test asks."""
+
 CALL_EVERYTHING = """
 import sys
+sys.modules.update(dict.fromkeys({lacking!r}))
 from pathlib import Path
 from service.app import create_app
 from service.settings import Settings
 settings = Settings(data=Path({data!r}), model={model!r}, disk_floor_bytes=0)
 create_app(settings)
-print("created", *{{name.partition(".")[0] for name in sys.modules}})
+def loaded():
+    return {{name.partition(".")[0] for name, module in sys.modules.items() if module}}
+
+print("created", *loaded())
 
 import asyncio, hashlib, shutil, httpx
 from service.jobs import NewResult
@@ -56,11 +68,15 @@ async def main():
                 print("called", "post", accept, answer.status_code)
 
 asyncio.run(main())
-print("called", *{{name.partition(".")[0] for name in sys.modules}})
+print("called", *loaded())
 """
 
 
-def test_application_drags_in_no_decoder_and_no_network(workshop: Workshop, tmp_path: Path) -> None:
+@pytest.mark.parametrize("lacking", [[], LACKING_IN_ITS_IMAGE], ids=["all there", "its image"])
+def test_application_drags_in_no_decoder_and_no_network(
+    workshop: Workshop, tmp_path: Path, lacking: list[str]
+) -> None:
+    """Nor does an address need what the image of the API does not hold."""
     slide = tmp_path / "slide.tiff"
     slide.write_bytes(workshop.slide_bytes())
     code = CALL_EVERYTHING.format(
@@ -68,6 +84,7 @@ def test_application_drags_in_no_decoder_and_no_network(workshop: Workshop, tmp_
         model=workshop.model,
         slide=str(slide),
         result=str(workshop.result),
+        lacking=lacking,
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
