@@ -14,9 +14,11 @@ from service.submission import MAX_PRIORITY
 from wsi.geometry import MPP_RANGE
 
 __all__ = [
+    "MAX_BATCH",
     "Artefact",
     "BatchJson",
     "BatchRequest",
+    "Check",
     "JobJson",
     "JobPage",
     "JobRequest",

@@ -185,7 +185,7 @@ async def _deliver(request: Request, service: Service, job: Job, wanted: str) ->
         case "application/geo+json":
             geojson = GeoJson(found.folder, "tiles", None)
             return await geojson.plain(request, Content_Location=f"{at}/heatmap.geojson", **more)
-    body = service.resources.result(found)
+    body = await run_in_threadpool(service.resources.result, found)
     return Response(
         body.model_dump_json(), 200, {**fields, "Content-Location": at}, media_type=JSON
     )

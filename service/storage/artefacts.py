@@ -14,7 +14,16 @@ from service.outputs import OUTPUTS
 from service.results import ResultFolder
 from wsi.errors import StoreIncomplete
 
-__all__ = ["ARTEFACTS", "ZARR", "Artefact", "Kept", "classes_of", "read_manifest", "zarr_summary"]
+__all__ = [
+    "ARTEFACTS",
+    "ZARR",
+    "Artefact",
+    "Kept",
+    "classes_of",
+    "kept_file",
+    "read_manifest",
+    "zarr_summary",
+]
 
 ZARR = OUTPUTS["ome-zarr"].file
 

@@ -11,6 +11,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from service.errors import ResultExpired
 from service.problems import MEDIA_TYPE, PROBLEMS, Refusal, problem, problem_of, slug_of
 from service.web.ranges import parse_range
 
@@ -93,7 +94,8 @@ def head_only(fields: Mapping[str, str], media_type: str) -> Response:
 class FileAnswer(Response):
     """A file that never changes: GET and HEAD, one Range, If-Range, If-None-Match.
 
-    `etag`: strong, with its quotes. The file is read in blocks, in threads.
+    `etag`: strong, with its quotes. The file is read in blocks, in threads. Sending it raises
+    ResultExpired where somebody has taken it away meanwhile.
     """
 
     def __init__(
@@ -152,7 +154,7 @@ class FileAnswer(Response):
             await self._start(206 if part else 200, send)
             await send({"type": "http.response.body", "body": b""})
             return
-        async with await anyio.open_file(self.path, "rb") as file:
+        async with await self._opened() as file:
             await self._start(206 if part else 200, send)
             await file.seek(start)
             while start < stop:
@@ -162,6 +164,12 @@ class FileAnswer(Response):
                 start += len(block)
                 await send({"type": "http.response.body", "body": block, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+
+    async def _opened(self) -> anyio.AsyncFile[bytes]:
+        try:
+            return await anyio.open_file(self.path, "rb")
+        except FileNotFoundError as error:
+            raise ResultExpired("the result was deleted just now") from error
 
     async def _start(self, status: int, send: Send) -> None:
         await send({"type": "http.response.start", "status": status, "headers": self.raw_headers})

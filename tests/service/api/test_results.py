@@ -235,6 +235,13 @@ def test_output_that_nobody_asked_for_is_not_found(api: Api) -> None:
     assert api.get(f"{base}/tiles.h5").status_code == 404
 
 
+def test_file_that_goes_while_it_is_asked_for_is_gone_and_no_crash(api: Api) -> None:
+    base = api.finished(seed=3)["links"]["result"]
+    (api.data / base.removeprefix("/v1/") / "heatmap.ome.tiff").unlink()
+    answer = api.get(f"{base}/heatmap.tif")
+    assert (answer.status_code, answer.json()["type"]) == (410, "/problems/result-expired")
+
+
 def test_deleted_result_is_gone_and_not_missing(api: Api) -> None:
     base = api.finished(seed=2)["links"]["result"]
     assert api.delete(base).status_code == 204
