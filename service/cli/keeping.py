@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from service.cli.options import AsJson
+from service.cli.settings import read_settings
 from service.cli.terminal import print_json, say
 
 __all__ = ["gc"]
@@ -24,10 +25,9 @@ def gc(
     """Deletes what the service keeps no longer, and what a crash left. Safe while it runs."""
     from service.database import open_database, upgrade
     from service.errors import InvalidRequest
-    from service.settings import Settings
     from service.storage.retention import collect_garbage
 
-    settings = Settings() if data is None else Settings(data=data)
+    settings = read_settings(data=data)
     if not settings.data.is_dir():
         raise InvalidRequest(f"{settings.data}: no data folder; name the service's one by --data")
     engine = open_database(settings.database)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.cli.options import AsJson
+from service.cli.settings import read_settings
 from service.cli.terminal import print_json, say
 
 if TYPE_CHECKING:
@@ -75,9 +76,8 @@ def revoke(
 def _open_keys(data: Path | None) -> "ApiKeys":
     from service.access.keys import ApiKeys
     from service.database import open_database, upgrade
-    from service.settings import Settings
 
-    settings = Settings() if data is None else Settings(data=data)
+    settings = read_settings(data=data)
     settings.data.mkdir(parents=True, exist_ok=True)
     engine = open_database(settings.database)
     upgrade(engine)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from service.cli.settings import read_settings
 from service.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -54,16 +55,9 @@ def worker(
 
 
 def _settings(**given: Any) -> "Settings":
-    """The environment's, and what was given on the command line; logs are set up by them."""
-    from service.errors import InvalidRequest
+    """As read_settings(); logs are set up by them."""
     from service.operations.logs import configure_logs
-    from service.settings import Settings
 
-    try:
-        settings = Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValueError as error:  # pydantic's; its text names each setting and what it may be
-        raise InvalidRequest(
-            f"a setting (WSI_…) has a value that it cannot have: {error}"
-        ) from error
+    settings = read_settings(**given)
     configure_logs(settings.log_level, settings.log_format)
     return settings

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from service.access.keys import ApiKeys
 from service.database import open_database
 from service.settings import Settings
@@ -35,6 +37,17 @@ def test_a_quota_that_is_no_size_makes_no_key(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "quota 'much': use a size like 500MB or 2GiB" in done.stderr
     assert wsi("keys", "list", *data).stdout == ""
+
+
+@pytest.mark.parametrize("command", [("keys", "list"), ("gc",)])
+def test_a_wrong_setting_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("WSI_PORT", "many")
+    done = wsi(*command, "--data", str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: a setting (WSI_…) has a value that it cannot have")
+    assert "Traceback" not in done.stderr
 
 
 def test_an_unknown_key_cannot_be_revoked(tmp_path: Path) -> None:
