@@ -1,7 +1,6 @@
 """R3: the process ends at each named point; R18: its GPU fails; R5: the disk is full there."""
 
 import json
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from service.jobs import Job, JobState
 from service.worker.faults import FAULT_POINTS
 from tests.reliability.faulty_worker import KILLED
 from tests.reliability.report import report
+from tests.service.small_disk import small_disk
 from tests.service.worker.workshop import Workshop, make_workshop
 
 pytestmark = [pytest.mark.slow, pytest.mark.reliability, pytest.mark.timeout(300)]
@@ -78,26 +78,17 @@ def test_runner_whose_gpu_failed_is_replaced(workshop: Workshop, tmp_path: Path)
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 96 MiB in memory: a job asks for 16 MiB before it begins."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", str(folder)]
-    try:
-        done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("there is no mount(8)")
-    if done.returncode:
-        pytest.skip(f"no small file system can be mounted: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """Of 96 MiB: a job asks for 16 MiB before it begins."""
+    with small_disk(tmp_path / "disk", 96 << 20) as disk:
+        yield disk
 
 
-def test_full_disk_fails_the_job_and_nothing_else(small_disk: Path, tmp_path: Path):
+def test_full_disk_fails_the_job_and_nothing_else(disk: Path, tmp_path: Path):
     """Filled to the last byte while scores are stored, before the result is published, and before
     the database is told; the same worker goes on once there is room."""
     failures, outcomes = [], {}
-    workshop = make_workshop(small_disk, tiles=TILES, disk_floor_bytes=0)
+    workshop = make_workshop(disk, tiles=TILES, disk_floor_bytes=0)
     try:
         undisturbed = make_undisturbed(workshop)
         for number in range(2):

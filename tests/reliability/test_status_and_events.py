@@ -61,47 +61,48 @@ def ask_all(api: Served, jobs: list[str], until: threading.Event) -> list[float]
     return took
 
 
+def listen(api: Served, jobs: list[str]) -> list[Listener]:
+    """One for each job; all of them have heard something."""
+    listeners = [Listener(api.url, job_id) for job_id in jobs]
+    for listener in listeners:
+        listener.start()
+    assert all(listener.is_listening.wait(60) for listener in listeners)
+    return listeners
+
+
+def end_jobs(
+    queue: SqlQueue, listeners: list[Listener], ended_at: dict[str, float], done: threading.Event
+) -> None:
+    """One after the other; `done` once everybody has heard of it, or a minute is over."""
+    for listener in listeners:
+        queue.cancel("local", listener.job_id)
+        ended_at[listener.job_id] = time.monotonic()
+        time.sleep(0.05)
+    for listener in listeners:
+        listener.join(60)
+    done.set()
+
+
 def test_nobody_misses_the_end_of_a_job(tmp_path: Path) -> None:
     count, clients = size(100, 1_000), size(20, 200)
     with serve_api(tmp_path / "data") as api:
         httpx.get(f"{api.url}/livez").raise_for_status()
         queue = open_queue(tmp_path / "data")
-        jobs = [
-            queue.submit(NewJob("local", "sld_1", f"work-{number}", REQUEST)).job.id
-            for number in range(count)
-        ]
-        followed = random.Random(SEED).sample(jobs, clients)
-        listeners = [Listener(api.url, job_id) for job_id in followed]
-        for listener in listeners:
-            listener.start()
-        assert all(listener.is_listening.wait(60) for listener in listeners)
+        asked = [NewJob("local", "sld_1", f"work-{number}", REQUEST) for number in range(count)]
+        jobs = [queue.submit(new).job.id for new in asked]
+        listeners = listen(api, random.Random(SEED).sample(jobs, clients))
         ended_at: dict[str, float] = {}
         done = threading.Event()
-
-        def end_jobs() -> None:
-            for job_id in followed:
-                queue.cancel("local", job_id)
-                ended_at[job_id] = time.monotonic()
-                time.sleep(0.05)
-            for listener in listeners:
-                listener.join(60)
-            done.set()
-
-        ending = threading.Thread(target=end_jobs)
+        ending = threading.Thread(target=end_jobs, args=(queue, listeners, ended_at, done))
         ending.start()
         took = ask_all(api, jobs, done)
         ending.join()
     missed = [listener for listener in listeners if listener.final != "cancelled"]
     lags = [(each.heard_at - ended_at[each.job_id]) * 1000 for each in listeners if each.final]
     report(
-        "R11",
-        clients,
-        len(missed),
-        queued=count,
-        requests=len(took),
-        p99_ms=round(quantiles(took, n=100)[-1], 1),
-        p99_ms_bar=BAR_MS,
+        "R11", clients, len(missed), queued=count, requests=len(took),
+        p99_ms=round(quantiles(took, n=100)[-1], 1), p99_ms_bar=BAR_MS,
         p50_ms=round(quantiles(took, n=100)[49], 1),
         final_event_p99_ms=round(quantiles(lags, n=100)[-1], 1),
-    )
+    )  # fmt: skip
     assert missed == []

@@ -1,5 +1,7 @@
 """The first tables."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -55,8 +57,12 @@ def make_slides() -> None:
 
 
 def make_jobs() -> None:
-    op.create_table(
-        "jobs",
+    op.create_table("jobs", *job_columns(), sa.PrimaryKeyConstraint("id", name="pk_jobs"))
+    index_jobs()
+
+
+def job_columns() -> list[sa.Column[Any]]:
+    return [
         sa.Column("id", sa.String(30), nullable=False),
         sa.Column("tenant", sa.String(200), nullable=False),
         sa.Column("slide_id", sa.String(30), nullable=False),
@@ -81,8 +87,10 @@ def make_jobs() -> None:
         sa.Column("started_at", sa.Float),
         sa.Column("finished_at", sa.Float),
         sa.Column("updated_at", sa.Float, nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_jobs"),
-    )
+    ]
+
+
+def index_jobs() -> None:
     op.create_index(
         "ix_jobs_claim", "jobs", ["state", sa.text("priority DESC"), "id", "not_before"]
     )

@@ -2,7 +2,6 @@
 
 import io
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ from sqlalchemy import Engine
 
 from service.errors import ArchiveUnsafe, QuotaExceeded, TooLarge
 from service.storage.library import Library
-from tests.service.shelving import TENANT, files_of, make_engine, make_library
+from tests.service.shelving import TENANT, files_of, make_library
 from tests.service.zips import (
     DICOM,
     HOSTILE,
@@ -23,23 +22,6 @@ from tests.service.zips import (
 )
 from wsi.errors import UnsupportedSlide
 from wsi.readers import open_slide
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def engine(data: Path) -> Iterator[Engine]:
-    engine = make_engine(data)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def library(data: Path, engine: Engine) -> Library:
-    return make_library(data, engine)
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -28,32 +28,12 @@ from tests.service.shelving import (
     add_job,
     add_result,
     files_of,
-    make_engine,
     make_library,
     make_settings,
     tiff_bytes,
 )
 from wsi.errors import CorruptSlide, SlideTooLarge, UnsupportedSlide, WsiError
 from wsi.readers import open_slide
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def engine(data: Path) -> Iterator[Engine]:
-    engine = make_engine(data)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def library(data: Path, engine: Engine) -> Iterator[Library]:
-    library = make_library(data, engine)
-    yield library
-    library.close()
 
 
 async def in_chunks(body: bytes, size: int = 65_536) -> AsyncIterator[bytes]:
@@ -325,81 +305,6 @@ def test_who_reads_a_slide_that_is_deleted_reads_on(library: Library):
         library.delete(TENANT, slide.id)
         assert file.read() == tiff_bytes()
     assert not slide.path.parent.exists()
-
-
-class TestPaths:
-    @pytest.fixture
-    def root(self, tmp_path: Path) -> Path:
-        root = tmp_path / "slides"
-        (root / "case").mkdir(parents=True)
-        (root / "case" / "a.tif").write_bytes(tiff_bytes())
-        return root
-
-    @pytest.fixture
-    def shared(self, data: Path, engine: Engine, root: Path) -> Library:
-        return make_library(data, engine, slide_roots=(root,))
-
-    def test_a_shared_slide_stays_where_it_is(self, data: Path, shared: Library, root: Path):
-        absolute = shared.add_path(TENANT, str(root / "case" / "a.tif"))
-        relative = shared.add_path(TENANT, "case/a.tif")
-        assert absolute.slide.path == root / "case" / "a.tif"
-        assert absolute.slide.kind == "path"
-        assert absolute.slide.sha256 == hashlib.sha256(tiff_bytes()).hexdigest()
-        assert relative == Stored(absolute.slide, created=False)
-        assert shared.bytes_of(TENANT) == 0
-        shared.delete(TENANT, absolute.slide.id)
-        assert (root / "case" / "a.tif").exists()
-        assert files_of(data) == []
-
-    def test_only_what_others_may_change_is_pinned(self, shared: Library):
-        content = tiff_bytes()
-        there = shared.add_path(TENANT, "case/a.tif").slide
-        ours = shared.store("another", [content]).slide
-        sha256 = hashlib.sha256(content).hexdigest()
-        assert shared.pinned_sha256(TENANT, there.id) == sha256
-        assert shared.pinned_sha256("another", ours.id) is None
-        with pytest.raises(NotFound):
-            shared.pinned_sha256("another", there.id)
-
-    @pytest.mark.parametrize("path", ["../a.tif", "case/../../a.tif", "", "a\0b"])
-    def test_a_path_with_dots_is_refused(self, shared: Library, path: str):
-        with pytest.raises(InvalidRequest, match=r"a path with \.\. or without a name"):
-            shared.add_path(TENANT, path)
-
-    def test_a_path_outside_is_as_missing_as_one_that_never_was(
-        self, shared: Library, root: Path, tmp_path: Path
-    ):
-        (tmp_path / "secret.tif").write_bytes(tiff_bytes())
-        (tmp_path / "slides-too").mkdir()
-        (tmp_path / "slides-too" / "b.tif").write_bytes(tiff_bytes())
-        (root / "link.tif").symlink_to(tmp_path / "secret.tif")
-        (root / "out").symlink_to(tmp_path)
-        (root / "loop").symlink_to(root / "loop")
-        outside = [tmp_path / "secret.tif", tmp_path / "slides-too" / "b.tif", "/etc/passwd"]
-        inside = ["link.tif", "out/secret.tif", "loop", "gone.tif", "x" * 300, "."]
-        messages = set()
-        for path in (*outside, *inside[:-1]):
-            with pytest.raises(NotFound) as caught:
-                shared.add_path(TENANT, str(path))
-            messages.add(str(caught.value))
-        assert messages == {"no such slide below the folders that this server shares"}
-
-    def test_a_part_of_a_slide_that_is_a_link_out_is_refused(
-        self, shared: Library, root: Path, tmp_path: Path
-    ):
-        (root / "a.mrxs").write_bytes(b"\xff\xd8\xff")
-        (root / "a").mkdir()
-        (root / "a" / "Slidedat.ini").write_text("x")
-        (tmp_path / "secret").write_text("x")
-        (root / "a" / "Data0000.dat").symlink_to(tmp_path / "secret")
-        with pytest.raises(NotFound):
-            shared.add_path(TENANT, "a.mrxs")
-        (root / "a" / "Data0000.dat").unlink()
-        assert shared.add_path(TENANT, "a.mrxs").created
-
-    def test_a_server_without_roots_says_so(self, library: Library):
-        with pytest.raises(InvalidRequest, match="shares no folder"):
-            library.add_path(TENANT, "/etc/passwd")
 
 
 def test_the_default_gate_stands_in_a_process_of_its_own(data: Path, engine: Engine):

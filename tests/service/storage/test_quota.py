@@ -1,6 +1,5 @@
 """A tenant has a share of the disk, and so may each of its keys."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,23 +9,11 @@ from service.access.auth import Owner
 from service.access.keys import ApiKeys
 from service.errors import QuotaExceeded
 from service.storage.library import Library
-from tests.service.shelving import TENANT, add_result, make_engine, make_library, tiff_bytes
+from tests.service.shelving import TENANT, add_result, make_library, tiff_bytes
 
 SLIDE = tiff_bytes(seed=1)
 OTHER = tiff_bytes(seed=2)
 BYTES = len(SLIDE)
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def engine(data: Path) -> Iterator[Engine]:
-    engine = make_engine(data)
-    yield engine
-    engine.dispose()
 
 
 def make_key(engine: Engine, quota_bytes: int | None = None) -> str:
