@@ -37,7 +37,7 @@ reliability-quick: $(INSTALLED)  ## kills, full disks, hostile files, load: minu
 	$(BIN)/python -m pytest -q -m reliability tests/reliability --durations=15
 
 reliability: $(INSTALLED)  ## the same with the full numbers: hours
-	WSI_RELIABILITY=full WSI_RELIABILITY_UPLOAD_MIB=1024 WSI_RELIABILITY_SLIDES=10000 \
+	WSI_RELIABILITY=full WSI_RELIABILITY_SLIDES=10000 \
 	$(BIN)/python -m pytest -q -m reliability tests/reliability --timeout=0
 
 format: $(INSTALLED)
