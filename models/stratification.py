@@ -24,7 +24,8 @@ BY_PICTURE = "By picture, since the set does not say of which patient a picture 
 METHOD = (
     "{unit}; patients that share identical pictures stay together. In the order of their size, "
     "shuffled where equal, each goes where its classes are short of their share most, by squares "
-    "relative to the share; of {drawings} drawings the one whose parts' class shares differ least "
+    "relative to the share; a part without a class gets its smallest from where there are most; of "
+    "{drawings} drawings the one whose parts' class shares differ least "
     "from the set's ({deviation:.3f} at the most)."
 )
 
@@ -135,6 +136,18 @@ def _deal(counts: FloatArray, wanted: FloatArray, rng: np.random.Generator) -> I
         cost = (weight * counts[i] * (counts[i] - 2 * lacking)).sum(1)
         part[i] = cost.argmin()
         lacking[part[i]] -= counts[i]
+    return _with_gaps_filled(counts, part, len(wanted))
+
+
+def _with_gaps_filled(counts: FloatArray, part: Int64Array, parts: int) -> Int64Array:
+    """A part without a class gets the smallest group that has it from where there are most."""
+    part = part.copy()
+    for lacking, label in np.argwhere(_by_part(counts, part, parts) == 0).tolist():
+        holders = np.flatnonzero(counts[:, label] > 0)
+        held = np.bincount(part[holders], minlength=parts)
+        if held[lacking] == 0 and held.max() > 1:
+            richest = holders[part[holders] == held.argmax()]
+            part[richest[counts[richest].sum(1).argmin()]] = lacking
     return part
 
 
