@@ -1,6 +1,8 @@
 """One slide through the whole job: seconds a stage, tiles/s, peak memory, and the two floors.
 
-    python -m benchmarks.slide [--size 20000 | --slide PATH] [--json FILE]
+    python -m benchmarks.slide [--size 20000 | --slide PATH] [--tile 256 --mpp 0.5] [--json FILE]
+
+With --tile and --mpp the default model is fed other tiles: its scores mean nothing then.
 
 The floors (docs/performance.md) are measured in the same run: every native tile of the file that
 the plan needs decoded once, by libjpeg-turbo on bytes that are in memory already; and every tile
@@ -30,8 +32,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.contracts import Contract, write_model
 from models.infer import Classifier, load_classifier
-from models.registry import DEFAULT_MODEL, resolve_model
+from models.registry import resolve_model
 from service.pipeline import make_heatmap, prepare
 from service.request import HeatmapRequest
 from wsi.readers import open_slide
@@ -46,23 +49,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=20_000, help="side of the phantom, px")
     parser.add_argument("--slide", type=Path, help="a tiled JPEG TIFF instead of the phantom")
+    parser.add_argument("--tile", type=int, default=50, help="px")
+    parser.add_argument("--mpp", type=float, default=4.0, help="of the tiles, um/px")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         slide = options.slide or _draw(Path(folder, "phantom.tiff"), options.size)
         small = _draw(Path(folder, "small.tiff"), WARM_PX)
-        facts = measure_slide(slide, small, Path(folder), options.device)
+        model = write_model(Contract(options.tile, options.mpp), Path(folder, "model"))
+        facts = measure_slide(slide, small, Path(folder), str(model), options.device)
     for name, value in facts.items():
         print(f"{name:<34} {value}")
     if options.json:
         options.json.write_text(json.dumps(facts, indent=1) + "\n")
 
 
-def measure_slide(slide: Path, small: Path, out: Path, device: str) -> dict[str, Any]:
-    request = HeatmapRequest(slide=str(slide), device=device)
-    card, _ = resolve_model(DEFAULT_MODEL)
-    classifier = load_classifier(DEFAULT_MODEL, device, batch_size=request.batch_size)
+def measure_slide(slide: Path, small: Path, out: Path, model: str, device: str) -> dict[str, Any]:
+    request = HeatmapRequest(slide=str(slide), model=model, device=device)
+    card, _ = resolve_model(model)
+    classifier = load_classifier(model, device, batch_size=request.batch_size)
     batch = np.zeros((request.batch_size, card.tile_px, card.tile_px, 3), np.uint8)
     make_heatmap(replace(request, slide=str(small)), out / "warm", card, lambda: classifier)
     before_s = _network_tile_s(classifier, batch)
@@ -85,13 +91,14 @@ def measure_slide(slide: Path, small: Path, out: Path, device: str) -> dict[str,
         "tiles/s, whole": round(len(plan) / pipeline_s, 1),
         **{name: round(value, 2) for name, value in floors.items()},
         **_ratios(stages, pipeline_s, floors),
+        "(mask + assemble + export) / whole": round(_beside(stages) / pipeline_s, 3),
         "peak memory, MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
 
 
 def _network_tile_s(classifier: Classifier, batch: NDArray[np.uint8]) -> float:
     """Seconds a tile, on full batches that are there already."""
-    calls = 10
+    calls = max(1, 1280 * 50**2 // (len(batch) * batch.shape[1] ** 2))
     seconds = _seconds(lambda: [classifier.predict(batch) for _ in range(calls)])
     return seconds / (calls * len(batch))
 
@@ -110,11 +117,14 @@ def _ratios(
     stages: dict[str, float], pipeline_s: float, floors: dict[str, float]
 ) -> dict[str, float]:
     network_s = floors["network floor, s"]
-    beside_s = stages["mask"] + stages["assemble"] + stages["export"]
     return {
         "floor / pipeline": round((floors["decode floor, s"] + network_s) / pipeline_s, 3),
-        "(mask + assemble + export) / network": round(beside_s / network_s, 3),
+        "(mask + assemble + export) / network": round(_beside(stages) / network_s, 3),
     }
+
+
+def _beside(stages: dict[str, float]) -> float:
+    return stages["mask"] + stages["assemble"] + stages["export"]
 
 
 def _decode_sample(slide: Path, level: int) -> tuple[int, float]:
