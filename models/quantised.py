@@ -8,7 +8,6 @@ It changes the scores: the tuning measures by how much, and uses it only where t
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from models.errors import DeviceError, ModelError
 
-__all__ = ["observe_ranges", "quantise"]
+__all__ = ["RangeObserver", "quantise"]
 
 Range = tuple[float, float]
 
@@ -31,30 +30,37 @@ LEVELS = 256  # of 8 bits
 WEIGHT_LEVELS = 255  # -127 to 127
 
 
-def observe_ranges(
-    network: nn.Module, input_px: int, batches: Iterable[Tensor]
-) -> tuple[Range, ...]:
-    """(low, high) of everything that enters a convolution, in the order of the layers.
+class RangeObserver(nn.Module):
+    """The network in float32, which notes the range of everything that enters a convolution.
 
-    batches: as the network gets them, float32 (n, 3, input_px, input_px). Raises DeviceError where
-    OpenVINO is missing, ModelError where there are no tiles.
+    Takes float32 (n, 3, input_px, input_px). Raises DeviceError where OpenVINO is missing.
     """
-    openvino = _openvino()
-    model = _convert(network, input_px)
-    sources = _sources(model)
-    for source in sources:
-        model.add_outputs(source)
-    run = openvino.Core().compile_model(model, "CPU")
-    tails = []
-    for batch in batches:
-        answers = run([batch.numpy()])
-        values = [answers[1 + i].ravel() for i in range(len(sources))]
-        tails.append([np.quantile(one, [TAIL, 1 - TAIL]) for one in values])
-    if not tails:
-        raise ModelError("int8 needs tiles to look at; give a folder that holds some")
-    seen = np.array(tails)  # (batches, tensors, 2)
-    lows, highs = seen[..., 0].min(0).tolist(), seen[..., 1].max(0).tolist()
-    return tuple((float(low), float(high)) for low, high in zip(lows, highs, strict=True))
+
+    def __init__(self, network: nn.Module, input_px: int) -> None:
+        super().__init__()
+        model = _convert(network, input_px)
+        sources = _sources(model)
+        for source in sources:
+            model.add_outputs(source)
+        self._run = _openvino().Core().compile_model(model, "CPU")
+        self._tails: list[list[tuple[float, float]]] = []
+        self._count = len(sources)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        answers = self._run([pixels.contiguous().numpy()])
+        values = [answers[1 + i].ravel() for i in range(self._count)]
+        ends = [np.quantile(one, [TAIL, 1 - TAIL]).tolist() for one in values]
+        self._tails.append([(low, high) for low, high in ends])
+        return torch.from_numpy(np.array(answers[0]))
+
+    @property
+    def ranges(self) -> tuple[Range, ...]:
+        """(low, high) by tensor, in the order of the layers. Raises ModelError."""
+        if not self._tails:
+            raise ModelError("int8 needs tiles to look at; give a folder that holds some")
+        seen = np.array(self._tails)  # (batches, tensors, 2)
+        lows, highs = seen[..., 0].min(0).tolist(), seen[..., 1].max(0).tolist()
+        return tuple(zip(lows, highs, strict=True))
 
 
 def quantise(network: nn.Module, input_px: int, ranges: tuple[Range, ...]) -> nn.Module:

@@ -224,9 +224,16 @@ def _resident(request: HeatmapRequest) -> "Classifier":
 @lru_cache(maxsize=1)
 def _load(model: str, device: str, batch_size: int, trust_code: bool) -> "Classifier":
     from models.infer import load_classifier
+    from service.settings import MachineSettings
 
     return SharedClassifier(
-        load_classifier(model, device, batch_size=batch_size, trust_code=trust_code)
+        load_classifier(
+            model,
+            device,
+            batch_size=batch_size,
+            trust_code=trust_code,
+            tuning=MachineSettings().tunings,  # of the worker's own machine
+        )
     )
 
 

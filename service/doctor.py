@@ -30,13 +30,21 @@ LIBRARIES = (
     "torch",
     "torchvision",
     "safetensors",
+    "openvino",
 )
 
 PHANTOM_PX = 12_000
 
 
-def examine(*, throughput: bool = True, device: str = "auto") -> dict[str, Any]:
-    """Libraries, devices, readers and models; a small throughput test where asked for."""
+def examine(
+    *, throughput: bool = True, device: str = "auto", tunings: Path | None = None
+) -> dict[str, Any]:
+    """Libraries, devices, readers and models; a small throughput test where asked for.
+
+    tunings: folder of what service.tuning.tune() kept.
+    """
+    from service.tuning import describe_tunings
+
     facts = {
         "python": platform.python_version(),
         "system": platform.platform(),
@@ -46,7 +54,9 @@ def examine(*, throughput: bool = True, device: str = "auto") -> dict[str, Any]:
         "devices": _devices(),
         "models": _models(),
     }
-    return facts | ({"throughput": _throughput(device)} if throughput else {})
+    if tunings is not None:
+        facts["tuning"] = describe_tunings(tunings, device)
+    return facts | ({"throughput": _throughput(device, tunings)} if throughput else {})
 
 
 def _version(name: str) -> str:
@@ -100,7 +110,7 @@ def _models() -> dict[str, str]:
     return states
 
 
-def _throughput(device: str) -> dict[str, Any]:
+def _throughput(device: str, tunings: Path | None) -> dict[str, Any]:
     """The default model on a small phantom: whether reading or the network is the limit."""
     from service.forecast import forecast
     from service.request import HeatmapRequest
@@ -109,6 +119,6 @@ def _throughput(device: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         slide = Path(folder, "phantom.tiff")
         draw_phantom(slide, size_px=PHANTOM_PX)
-        facts = forecast(HeatmapRequest(slide=str(slide), device=device))
+        facts = forecast(HeatmapRequest(slide=str(slide), device=device), tunings=tunings)
     names = ("tiles", "read_tiles_a_second", "network_tiles_a_second", "limit")
     return {name: facts[name] for name in names}

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,12 +48,14 @@ class Throughput:
         return tiles / self.read_tiles_s + tiles / self.network_tiles_s
 
 
-def forecast(request: HeatmapRequest) -> dict[str, Any]:
+def forecast(request: HeatmapRequest, *, tunings: Path | None = None) -> dict[str, Any]:
     """Level, tiles and time of make_heatmap(), from a sample; nothing is written."""
-    return _forecast(request, None)[0]
+    return _forecast(request, None, tunings)[0]
 
 
-def forecast_batch(requests: Iterable[HeatmapRequest]) -> dict[str, Any]:
+def forecast_batch(
+    requests: Iterable[HeatmapRequest], *, tunings: Path | None = None
+) -> dict[str, Any]:
     """forecast() of each slide and the sums; the first one's rates serve all the others.
 
     A slide that would fail has its reason instead.
@@ -61,7 +64,7 @@ def forecast_batch(requests: Iterable[HeatmapRequest]) -> dict[str, Any]:
     slides = []
     for request in requests:
         try:
-            facts, speed = _forecast(request, speed)
+            facts, speed = _forecast(request, speed, tunings)
         except (WsiError, ModelError, ServiceError, OSError) as error:
             slide = public_path(request.slide)
             facts = {"slide": slide, "reason": str(error).replace(request.slide, slide)}
@@ -92,7 +95,7 @@ def measure(slide: Slide, plan: TilePlan, classifier: Classifier, batch_size: in
 
 
 def _forecast(
-    request: HeatmapRequest, speed: Throughput | None
+    request: HeatmapRequest, speed: Throughput | None, tunings: Path | None
 ) -> tuple[dict[str, Any], Throughput | None]:
     """The facts, and the throughput: as given, or measured where there is a tile to measure on."""
     require_outputs(request.formats)
@@ -108,7 +111,7 @@ def _forecast(
                 "outcome": "no tissue found",
                 "seconds_at_most": round(mask_s, 1),
             }, speed
-        speed = speed or _measure(request, slide, plan)
+        speed = speed or _measure(request, slide, plan, tunings)
     return facts | {
         "read_tiles_a_second": round(speed.read_tiles_s, 1),
         "network_tiles_a_second": round(speed.network_tiles_s, 1),
@@ -129,12 +132,15 @@ def _describe(slide: Slide, prepared: Prepared, mask_s: float) -> dict[str, Any]
     }
 
 
-def _measure(request: HeatmapRequest, slide: Slide, plan: TilePlan) -> Throughput:
+def _measure(
+    request: HeatmapRequest, slide: Slide, plan: TilePlan, tunings: Path | None
+) -> Throughput:
     classifier = load_classifier(
         request.model,
         request.device,
         batch_size=request.batch_size,
         trust_code=request.trust_code,
+        tuning=tunings,
     )
     with closing(classifier):
         return measure(slide, plan, classifier, request.batch_size)

@@ -4,7 +4,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from service.errors import Stopped
 from service.outputs import OUTPUTS, require_outputs
 from service.picture import keep_small, read_picture
 from service.progress import Progress, Silent, StageClock
-from service.records import describe_run, describe_work, manifest_of
+from service.records import NativeReads, describe_run, describe_work, manifest_of
 from service.request import HeatmapRequest
 from service.results import MASK_IMAGE, SCORES, ResultFolder, work_sha256
 from service.tissue import Prepared, lay_tiles
@@ -51,6 +51,9 @@ DEAR = ("overlay", "report", "ome-zarr", "ome-tiff", "geojson")
 SlideOpener = Callable[..., Slide]
 """Opens slides with the arguments of wsi.readers.open_slide()."""
 
+Turn = Callable[[], AbstractContextManager[object]]
+"""Held while the network is used, by slides that share one: the next is ready to go on at once."""
+
 
 @dataclass(frozen=True)
 class HeatmapResult:
@@ -68,8 +71,12 @@ def run_request(
     *,
     overwrite: bool = False,
     progress: Progress | None = None,
+    tunings: Path | None = None,
 ) -> HeatmapResult:
-    """One slide with a model of its own, into `out`/<slide name>/; see make_heatmap()."""
+    """One slide with a model of its own, into `out`/<slide name>/; see make_heatmap().
+
+    tunings: folder of what `wsi doctor --tune` found.
+    """
     card, _ = resolve_model(request.model)
     folder = out / request.name
     loaded: list[Classifier] = []
@@ -82,6 +89,7 @@ def run_request(
                     request.device,
                     batch_size=request.batch_size,
                     trust_code=request.trust_code,
+                    tuning=tunings,
                 )
             )
         return loaded[0]
@@ -102,6 +110,7 @@ def make_heatmap(
     overwrite: bool = False,
     progress: Progress | None = None,
     opener: SlideOpener = open_slide,
+    turn: Turn = nullcontext,
 ) -> HeatmapResult:
     """Scores one slide into `folder`, or keeps the equal result that is there.
 
@@ -127,7 +136,7 @@ def make_heatmap(
             with clock.stage("hash"):
                 work = ahead.result()
         with result.writing(work, overwrite=overwrite) as partial:
-            prob, device = _score(
+            prob, device, reads = _score(
                 slide, prepared.plan, partial, card, work, classifier, request, clock
             )
             with clock.stage("assemble"):
@@ -135,8 +144,8 @@ def make_heatmap(
             with clock.stage("export", len(request.formats)):
                 _export(source, partial, request.formats, clock.progress)
             with clock.stage("publish"):
-                manifest = manifest_of(work, source, partial)
-                run = describe_run(request, clock.seconds, device)
+                manifest = manifest_of(work, source, prepared.plan, partial)
+                run = describe_run(request, clock.seconds, device, reads)
                 result.publish(manifest, run)
     return HeatmapResult(folder, manifest, run, kept=False)
 
@@ -177,12 +186,13 @@ def _score(
     classifier: Callable[[], Classifier],
     request: HeatmapRequest,
     clock: StageClock,
-) -> tuple[NDArray[np.float32], str]:
-    """Probabilities in the order of the plan, float32 (tiles, classes), and on what they were made.
+) -> tuple[NDArray[np.float32], str, NativeReads]:
+    """Probabilities in the order of the plan, float32 (tiles, classes), on what they were made, and
+    what this run read for them.
 
     Shards go to disk as they are done; what a stopped run left whole is not done again.
     """
-    store, device = partial / SCORES, "none"
+    store, device, reads = partial / SCORES, "none", NativeReads()
     if not _is_whole(store):
         made_from = {"work_sha256": work_sha256(work), "grid": plan.grid.to_json()}
         with (
@@ -192,9 +202,10 @@ def _score(
             clock.progress.advance(len(plan.indices) - sum(map(len, writer.missing)))
             for rows in writer.missing:
                 device = classifier().device
-                _score_rows(slide, plan, rows, writer, classifier(), clock.progress)
+                reads.needed += plan.count_native(slice(rows.start, rows.stop))
+                _score_rows(slide, plan, rows, writer, classifier(), clock.progress, reads)
             writer.finish()
-    return ScoreStore.open(store).prob, device
+    return ScoreStore.open(store).prob, device, reads
 
 
 def _is_whole(store: Path) -> bool:
@@ -216,11 +227,14 @@ def _score_rows(
     writer: RowWriter,
     classifier: Classifier,
     progress: Progress,
+    reads: NativeReads,
 ) -> None:
     """Reads, scores and writes some tiles: threads read ahead while the network works."""
     size = classifier.batch_size
     with closing(
-        read_tiles(slide, plan, batch_size=size, first=rows.start, stop=rows.stop)
+        read_tiles(
+            slide, plan, batch_size=size, first=rows.start, stop=rows.stop, on_read=reads.add
+        )
     ) as batches:
         for scored in _scored(classifier, batches):
             writer.write(scored.start, scored.prob)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-__all__ = ["GIB", "MIB", "Settings"]
+__all__ = ["GIB", "MIB", "MachineSettings", "Settings"]
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -24,13 +24,27 @@ Folders = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
 Ways = Annotated[tuple[Literal["keys", "jwt"], ...], NoDecode, BeforeValidator(_split)]
 
 
-class Settings(BaseSettings):
+class MachineSettings(BaseSettings):
+    """What commands without a service need to know of their machine."""
+
+    model_config = SettingsConfigDict(env_prefix="WSI_", extra="forbid", frozen=True)
+
+    cache: Path = Path("~/.cache/wsi")  # what was measured on this machine; ~ is the home folder
+
+    @property
+    def tunings(self) -> Path:
+        """Folder of what `wsi doctor --tune` found."""
+        try:
+            return self.cache.expanduser() / "tuning"
+        except RuntimeError:  # a user without a home has no tunings either
+            return self.cache / "tuning"
+
+
+class Settings(MachineSettings):
     """Every setting with its default; `WSI_DATA=/srv/wsi`, `WSI_LEASE_S=60` and so on set them.
 
     Lists are separated by commas: `WSI_AUTH=keys,jwt`.
     """
-
-    model_config = SettingsConfigDict(env_prefix="WSI_", extra="forbid", frozen=True)
 
     data: Path = Path("wsi-data")  # slides, results, the database
     database_url: str | None = None  # SQLAlchemy's; None: SQLite in `data`

@@ -92,13 +92,16 @@ def heatmap(
     )
     if dry_run:
         from service.forecast import forecast
+        from service.settings import MachineSettings
 
-        _print_forecast(forecast(request), as_json)
+        _print_forecast(forecast(request, tunings=MachineSettings().tunings), as_json)
         return
     with TerminalProgress(quiet=quiet) as progress:
         from service.pipeline import run_request
+        from service.settings import MachineSettings
 
-        result = run_request(request, out, overwrite=overwrite, progress=progress)
+        tunings = MachineSettings().tunings
+        result = run_request(request, out, overwrite=overwrite, progress=progress, tunings=tunings)
     _print_result(result, as_json)
 
 
@@ -193,8 +196,11 @@ def batch(
     tasks = list_slides(slides, out, template)
     if dry_run:
         from service.forecast import forecast_batch
+        from service.settings import MachineSettings
 
-        _print_batch_forecast(forecast_batch(task.request for task in tasks), as_json)
+        tunings = MachineSettings().tunings
+        asked = (task.request for task in tasks)
+        _print_batch_forecast(forecast_batch(asked, tunings=tunings), as_json)
         return
     with TerminalProgress(quiet=quiet) as progress:
         outcome = run_batch(

@@ -63,7 +63,12 @@ class ResidentModel:
         if self._loaded is None or card != self._card:
             self.close()
             settings = self._settings
-            self._loaded = load_classifier(model, settings.device, batch_size=settings.batch_size)
+            self._loaded = load_classifier(
+                model,
+                settings.device,
+                batch_size=settings.batch_size,
+                tuning=settings.tunings,
+            )
             self._card = card
         return self._loaded
 

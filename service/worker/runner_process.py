@@ -21,7 +21,7 @@ RUNNER = (sys.executable, "-m", "service.worker.runner")
 
 NEEDED = {
     "model", "device", "batch_size", "sandbox", "reader_memory_bytes", "reader_timeout_s",
-    "log_level", "log_format", "data", "disk_floor_bytes",
+    "log_level", "log_format", "data", "disk_floor_bytes", "cache",
 }  # fmt: skip
 """Settings that a runner gets. It gets no `WSI_…` variable: some of them are secrets."""
 

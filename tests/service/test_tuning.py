@@ -1,0 +1,116 @@
+"""`wsi doctor --tune`: what it tries, keeps and tells, and who uses it then."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from models.infer import load_classifier
+from models.registry import resolve_model
+from models.tuning import Tuning, keep_tuning
+from service.cli import app
+from service.doctor import examine
+from service.pipeline import run_request
+from service.request import HeatmapRequest
+from service.settings import MachineSettings, Settings
+from service.tuning import describe_tunings, tune
+from tests.models.networks import make_card, write_model
+from wsi.phantom import draw_phantom
+
+PHANTOM_PX = 3_000
+WAYS = Tuning("plain", "float32", 8), Tuning("filtered", "float32", 8)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_model(tmp_path / "model", make_card(tile_px=50, input_px=50))
+
+
+def tuned(model: Path, folder: Path) -> tuple[dict[str, object], list[str]]:
+    heard: list[str] = []
+    facts = tune(
+        str(model),
+        folder,
+        device="cpu",
+        ways=WAYS,
+        phantom_px=PHANTOM_PX,
+        trial_s=0,
+        say=heard.append,
+    )
+    return facts, heard
+
+
+def test_what_was_found_is_kept_and_used(tmp_path: Path, model: Path) -> None:
+    before = torch.get_num_threads()
+
+    facts, heard = tuned(model, tmp_path / "tuning")
+
+    assert torch.get_num_threads() == before
+    cores = len(os.sched_getaffinity(0))
+    assert any(line.startswith(f"{cores} threads") for line in heard)
+    assert Path(str(facts["kept"])).is_file()
+    classifier = load_classifier(model, "cpu", tuning=tmp_path / "tuning")
+    assert "tuned 20" in classifier.device
+    assert len(heard) >= len(WAYS) + 3  # each way, other batches, threads
+    assert any("filtered" in line for line in heard)
+
+
+def test_a_run_says_in_its_record_that_it_was_tuned(tmp_path: Path, model: Path) -> None:
+    card, measured = resolve_model(model).card, replace(WAYS[0], measured="2026-11-21")
+    keep_tuning(tmp_path / "tuning", card, "cpu", measured)
+    slide = tmp_path / "phantom.tiff"
+    draw_phantom(slide, size_px=PHANTOM_PX)
+    request = HeatmapRequest(slide=str(slide), model=str(model), device="cpu", min_tissue=0.0)
+
+    result = run_request(request, tmp_path / "out", tunings=tmp_path / "tuning")
+
+    assert result.run["device"] == "cpu, float32, tuned 2026-11-21"
+
+
+def test_doctor_says_what_was_chosen_and_where_nothing_was(tmp_path: Path) -> None:
+    assert "wsi doctor --tune" in describe_tunings(tmp_path, "cpu")["idc-resnet18"]
+
+    measured = replace(WAYS[0], tiles_s=1040.0, measured="2026-11-21")
+    keep_tuning(tmp_path, resolve_model("idc-resnet18").card, "cpu", measured)
+
+    said = examine(throughput=False, device="cpu", tunings=tmp_path)["tuning"]["idc-resnet18"]
+    assert said == "plain, float32, 8 tiles at once: 1,040 tiles/s, measured 2026-11-21"
+
+
+def test_the_cache_is_set_by_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WSI_CACHE", str(tmp_path))
+
+    assert MachineSettings().tunings == Settings().tunings == tmp_path / "tuning"
+
+
+def test_the_cache_is_in_the_home_folder_by_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WSI_CACHE", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    assert MachineSettings().tunings == tmp_path / ".cache/wsi/tuning"
+
+
+def test_a_wrong_setting_of_the_service_does_not_stop_a_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WSI_PORT", "none")
+
+    assert MachineSettings().tunings.name == "tuning"
+
+
+def test_doctor_without_a_measurement_answers_as_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WSI_CACHE", str(tmp_path))
+
+    answer = CliRunner().invoke(app, ["doctor", "--no-throughput", "--device", "cpu", "--json"])
+
+    assert "--tune" in json.loads(answer.stdout)["tuning"]["idc-resnet18"]
