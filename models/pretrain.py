@@ -29,6 +29,7 @@ from models.sampling import cut_batches, draw_epoch
 
 __all__ = ["SimSiam", "pretrain"]
 
+RATE_BATCH = 256
 PROJECTED = 512
 BOTTLENECK = 128
 """Widths of projector and predictor: a quarter of the paper's, whose networks answer with 2048."""
@@ -125,7 +126,7 @@ def _plan(config: TrainConfig) -> TrainConfig:
         decay_epochs=asked.epochs,
         warmup_epochs=0,
         batch_size=asked.batch_size,
-        learning_rate=asked.learning_rate,
+        learning_rate=asked.learning_rate * asked.batch_size / RATE_BATCH,
         weight_decay=asked.weight_decay,
         precision=config.precision,
         mean=config.mean,

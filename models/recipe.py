@@ -66,7 +66,8 @@ CHOICES = {
     "keep": ("last", "best"),
 }
 
-SMOKE_TILES = 4
+SMOKE_TILES = 8
+SMOKE_BATCH = 4
 SMOKE_PX = 64
 
 
@@ -96,7 +97,10 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """Self-supervised training that comes before, where ImageNet weights are not to be had."""
+    """Self-supervised training that comes before, where ImageNet weights are not to be had.
+
+    learning_rate: for batches of 256; that of others is in proportion, as in SimSiam's paper.
+    """
 
     epochs: int = 20
     crop_px: int = 40
@@ -291,11 +295,12 @@ def shrunk(config: TrainConfig) -> TrainConfig:
         phases=((2, crop_px),),
         warmup_epochs=0,
         decay_epochs=1,
-        batch_size=SMOKE_TILES,
+        batch_size=SMOKE_BATCH,
+        learning_rate=config.learning_rate * SMOKE_BATCH / config.batch_size,
         validate_every=1,
-        data=replace(config.data, limit=SMOKE_TILES, split=split),
+        data=replace(config.data, limit=max(2, SMOKE_TILES // len(config.classes)), split=split),
         pretrain=replace(
-            config.pretrain, epochs=1, batch_size=SMOKE_TILES, crop_px=min(crop_px, SMOKE_PX)
+            config.pretrain, epochs=1, batch_size=SMOKE_BATCH, crop_px=min(crop_px, SMOKE_PX)
         ),
         few_shot=replace(
             config.few_shot, episodes=1, queries=1, shots=min(config.few_shot.shots, 1)

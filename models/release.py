@@ -17,7 +17,7 @@ from models.card import ModelCard, read_card, write_card
 from models.checkpoint import save_weights
 from models.datasets import Labelled, TileSet
 from models.descent import Weights
-from models.errors import CardError
+from models.errors import CardError, WeightsError
 from models.infer import load_classifier
 from models.metrics import (
     calibrate,
@@ -74,7 +74,7 @@ def release(
     or all others, the threshold is 0.5, and the card says so.
     """
     file = out / f"{config.name}.safetensors"
-    sha256 = save_weights(weights, file, classes=config.classes)
+    sha256 = _save(weights, file, config.classes)
     card = make_card(config, file.name, sha256, origin)
     prob = _score_draft(card, out, validation, device)
     logit = np.log(np.maximum(prob, LEAST_PROBABILITY))
@@ -84,6 +84,14 @@ def release(
     path = file.with_suffix(".json")
     write_card(card, path)
     return path
+
+
+def _save(weights: Weights, file: Path, classes: tuple[str, ...]) -> str:
+    """In float16, but for weights with values that it has not: these stay as they are."""
+    try:
+        return save_weights(weights, file, classes=classes)
+    except WeightsError:
+        return save_weights(weights, file, None, classes)
 
 
 def _measured(
