@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from service.errors import IdempotencyMismatch, QueueFull
 from service.problems import problem
 
 __all__ = [
@@ -15,6 +16,8 @@ __all__ = [
     "NewResult",
     "Submitted",
     "Verdict",
+    "other_work",
+    "queue_full",
     "worker_lost",
 ]
 
@@ -101,6 +104,20 @@ class NewResult:
     work_key: str
     size_bytes: int
     manifest_sha256: str
+
+
+def other_work(key: str, job_id: str) -> IdempotencyMismatch:
+    """What a client is told whose key stands for another job."""
+    return IdempotencyMismatch(
+        f"Idempotency-Key {key!r}: it came with other work before ({job_id}); "
+        "use a new key for new work"
+    )
+
+
+def queue_full(limit: int, *, is_own: bool) -> QueueFull:
+    """`is_own`: of one tenant's jobs, else of all."""
+    whose = "of yours " if is_own else ""
+    return QueueFull(f"{limit} jobs {whose}wait already; submit again later")
 
 
 def worker_lost() -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from service.errors import Conflict, IdempotencyMismatch, NotFound, QueueFull
+from service.errors import Conflict, NotFound
 from service.ids import new_id
 from service.jobs.job import (
     MAX_ATTEMPTS,
@@ -17,6 +17,8 @@ from service.jobs.job import (
     NewResult,
     Submitted,
     Verdict,
+    other_work,
+    queue_full,
     worker_lost,
 )
 from service.jobs.queue import Snapshot, WorkerSeen
@@ -213,10 +215,7 @@ class MemoryQueue:
             return None
         job = self._jobs[job_id]
         if job.work_key != new.work_key:
-            raise IdempotencyMismatch(
-                f"Idempotency-Key {key!r}: it came with other work before ({job_id}); "
-                "use a new key for new work"
-            )
+            raise other_work(str(key), job_id)
         return job
 
     def _under_way(self, new: NewJob) -> Job | None:
@@ -263,8 +262,7 @@ class MemoryQueue:
     def _require_room(self, tenant: str) -> None:
         for owner, limit in ((None, self._max_queued), (tenant, self._max_queued_per_tenant)):
             if self.depth(owner)[JobState.QUEUED] >= limit:
-                whose = "" if owner is None else "of yours "
-                raise QueueFull(f"{limit} jobs {whose}wait already; submit again later")
+                raise queue_full(limit, is_own=owner is not None)
 
     def _claimable(self) -> Iterator[Job]:
         now = self._clock()

@@ -34,7 +34,7 @@ from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects import postgresql, sqlite
 
 from service.database import idempotency_keys, jobs, reading, results, workers
-from service.errors import Conflict, IdempotencyMismatch, NotFound, QueueFull
+from service.errors import Conflict, NotFound
 from service.ids import new_id
 from service.jobs import statements
 from service.jobs.job import (
@@ -45,6 +45,8 @@ from service.jobs.job import (
     NewResult,
     Submitted,
     Verdict,
+    other_work,
+    queue_full,
     worker_lost,
 )
 from service.jobs.queue import Snapshot, WorkerSeen
@@ -262,10 +264,7 @@ class SqlQueue:
             )
         ).first()
         if row is not None and row.work_key != new.work_key:
-            raise IdempotencyMismatch(
-                f"Idempotency-Key {new.idempotency_key!r}: it came with other work before "
-                f"({row.id}); use a new key for new work"
-            )
+            raise other_work(new.idempotency_key, row.id)
         return None if row is None else _job(row)
 
     def _remember_key(self, connection: Connection, new: NewJob, job: Job) -> None:
@@ -303,8 +302,7 @@ class SqlQueue:
         for owner, limit in ((None, self._max_queued), (tenant, self._max_queued_per_tenant)):
             queued = connection.execute(statements.depth(owner, JobState.QUEUED)).first()
             if queued is not None and queued[1] >= limit:
-                whose = "" if owner is None else "of yours "
-                raise QueueFull(f"{limit} jobs {whose}wait already; submit again later")
+                raise queue_full(limit, is_own=owner is not None)
 
     def _publish(self, connection: Connection, job: Job, result: NewResult) -> str:
         """Id of the tenant's one live result of this work: the new one, or an earlier one."""
