@@ -140,6 +140,7 @@ SLUGS: dict[type[BaseException], str] = {
     errors.ServiceError: "internal-error",
     database_errors.OperationalError: "busy",
     database_errors.TimeoutError: "busy",
+    database_errors.DataError: "invalid-request",  # PostgreSQL's, of a NUL in an id for example
 }
 """Error class to slug; of a class that is not here, its nearest base counts."""
 
@@ -147,6 +148,7 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 HIDDEN_DETAILS = {
     "busy": "The database did not answer in time; send the request again.",
+    "invalid-request": "A value in the request is too long, or holds a character that no id has.",
     "no-space": "There is no room on the server's disk; send the request again later.",
 }
 """What is said instead of an error's own message, where that is a library's."""

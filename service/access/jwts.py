@@ -16,6 +16,11 @@ ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
 
 LEEWAY_S = 30  # clocks of two machines differ
 
+MARK = "jwt:"
+"""Before the tenant's name: it is never that of a tenant with API keys."""
+
+MAX_TENANT = 200 - len(MARK)  # characters; the tables have 200
+
 
 class JwtVerifier:
     """By a JSON Web Key Set, from a URL (kept for five minutes) or a file.
@@ -75,11 +80,12 @@ class JwtVerifier:
 
 def _principal(claims: dict[str, Any], tenant_claim: str) -> Principal:
     tenant = claims[tenant_claim]
-    if not isinstance(tenant, str) or not 1 <= len(tenant) <= 200 or not tenant.isprintable():
+    is_text = isinstance(tenant, str) and tenant.isprintable()
+    if not is_text or not 1 <= len(tenant) <= MAX_TENANT:
         raise NotAuthenticated(f"the token is not accepted (its {tenant_claim} is no name)")
     scope = claims.get("scope")
     words = {"read", "write"} if scope is None else set(str(scope).split())
-    return Principal(f"jwt:{tenant}", None, frozenset(words & {"read", "write"}))
+    return Principal(MARK + tenant, None, frozenset(words & {"read", "write"}))
 
 
 def _read_keys(file: Path) -> jwt.PyJWKSet:

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -40,9 +40,11 @@ DETAILS = {
 
 SHOWN_ERRORS = 20
 
+OF_THE_DATABASE = (OperationalError, PoolTimeout, DataError)
+
 
 def add_handlers(app: FastAPI) -> None:
-    for foreseen in (WsiError, ModelError, ServiceError, OperationalError, PoolTimeout, OSError):
+    for foreseen in (WsiError, ModelError, ServiceError, OSError, *OF_THE_DATABASE):
         app.add_exception_handler(foreseen, answer_error)
     app.add_exception_handler(RequestValidationError, answer_invalid)
     app.add_exception_handler(HTTPException, answer_http)

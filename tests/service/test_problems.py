@@ -4,7 +4,7 @@ import errno
 import inspect
 
 import pytest
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 
 import models.errors
 import service.errors
@@ -44,6 +44,7 @@ def test_nearest_base_counts() -> None:
         (OSError(errno.ENOSPC, "No space left on device", "/srv/wsi/a"), "no-space", 507),
         (PermissionError(errno.EACCES, "Permission denied", "/srv/a"), "internal-error", 500),
         (OperationalError("SELECT secret", {}, Exception("locked")), "busy", 503),
+        (DataError("SELECT secret", {}, Exception("NUL")), "invalid-request", 400),
         (KeyError("secret"), "internal-error", 500),
         (wsi.errors.StoreIncomplete("/srv/wsi/results/res_1: secret"), "internal-error", 500),
         (Refusal("not-acceptable", "accept image/png"), "not-acceptable", 406),

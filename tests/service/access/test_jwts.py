@@ -54,6 +54,7 @@ def test_a_scope_narrows_what_a_token_may_do(verifier: JwtVerifier) -> None:
         (make_token(aud="mail"), "audience"),
         (make_token(sub=None), "missing"),
         (make_token(sub=""), "no name"),
+        (make_token(sub="a" * 197), "no name"),
         (make_token(key=OTHER_KEY), "signature"),
         (make_token(kid="k2"), "malformed"),
         (make_token(key="s" * 64, algorithm="HS256"), "malformed"),

@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from service.errors import NotAuthenticated
 from service.web.middleware import Edge
 from tests.service.api.harness import Api, Workshop
 from tests.service.api.live import raw_exchange, served
+from tests.service.postgresql import cluster, fresh_database
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +32,24 @@ def api(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 )
 def test_tile_of_an_endless_number_does_not_exist(api: Api, path: str, digits: int) -> None:
     assert api.get(path.format("any", "9" * digits)).status_code == 404
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_id_with_a_nul_is_refused_and_no_crash(
+    workshop: Workshop, tmp_path: Path, database: str
+) -> None:
+    """PostgreSQL's texts cannot hold one."""
+    url = fresh_database(cluster()) if database == "postgresql" else None
+    with Api(workshop, tmp_path / "data", database_url=url) as api:
+        things = ["jobs/%00", "slides/%00", "results/%00", "batches/%00", "slides/%00/slide.dzi"]
+        paths = [*things, "results/%00/tiles/0/0/0.png", "jobs?cursor=%00", "jobs/%00/events"]
+        statuses = [
+            *(api.get(httpx.URL("http://wsi.test", raw_path=b"/v1/" + path.encode())).status_code
+              for path in paths),
+            api.post("/v1/jobs", json={"slide_id": "\0"}).status_code,
+            api.post("/v1/batches", json={"slides": ["\0"]}).status_code,
+        ]  # fmt: skip
+    assert {*statuses} <= {400, 404}
 
 
 def test_form_with_an_endless_boundary_is_refused(api: Api) -> None:
