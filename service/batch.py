@@ -92,7 +92,9 @@ def run_batch(
     out.mkdir(parents=True, exist_ok=True)
     progress.start("slides", len(tasks))
     rows: list[BatchRow] = []
-    with connect(scheduler, workers) as client, _summary(out / SUMMARY) as write:
+    listed = max((task.request.device.count(",") for task in tasks), default=0) + 1
+    several = listed if listed > 1 else None  # a process each of the devices that are named
+    with connect(scheduler, workers or several) as client, _summary(out / SUMMARY) as write:
         for row in _rows(client, tasks, overwrite):
             rows.append(row)
             write(row)
@@ -117,6 +119,7 @@ def run_task(task: BatchTask, overwrite: bool) -> BatchRow:
             lambda: _resident(task.request),
             overwrite=overwrite,
             progress=TaskProgress(),
+            turn=lambda: _TURN,
         )
     except (WsiError, ModelError, ServiceError, OSError) as error:
         row = _failed(task, str(error))
@@ -213,6 +216,10 @@ def _summary(path: Path) -> Iterator[Any]:
 
 _LOADING = threading.Lock()
 
+_TURN = threading.Lock()
+"""One slide of a worker is scored at a time, as a whole: slides that alternated would end together,
+and nobody would use the network while all of them are written and the next are opened."""
+
 
 def _resident(request: HeatmapRequest) -> "Classifier":
     """This process's one model, loaded with the first slide."""
@@ -238,11 +245,10 @@ def _load(model: str, device: str, batch_size: int, trust_code: bool) -> "Classi
 
 
 class SharedClassifier:
-    """A classifier that the threads of a worker take turns with, batch by batch."""
+    """A classifier that the slides of a worker use one after the other."""
 
     def __init__(self, classifier: "Classifier") -> None:
         self._classifier = classifier
-        self._turn = threading.Lock()
 
     @property
     def card(self) -> "ModelCard":
@@ -257,8 +263,7 @@ class SharedClassifier:
         return self._classifier.batch_size
 
     def predict(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        with self._turn:
-            return self._classifier.predict(rgb)
+        return self._classifier.predict(rgb)
 
     def close(self) -> None:
         """Stays: the next slide uses it."""

@@ -14,10 +14,11 @@ from wsi.cores import usable_cores
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
 
-__all__ = ["TaskProgress", "connect", "own_device"]
+__all__ = ["TaskProgress", "connect", "device_of_worker", "own_device"]
 
-THREADS = 2
-"""Slides at once in a worker: one is scored while the next is opened, masked and read ahead."""
+THREADS = 3
+"""Slides at once in a worker: one is scored while the last is written, and the next is opened,
+masked and read ahead."""
 
 DEATHS = 1
 """How often a slide may lose its worker beside others, before it is tried once more, alone."""
@@ -62,12 +63,21 @@ class TaskProgress(Silent):
 
 
 def own_device(device: str) -> str:
-    """A GPU for each worker of a machine that has several."""
+    """A device for each worker of a machine that has several."""
     from distributed import get_worker
 
-    gpus, name = count_gpus(), str(get_worker().name)
-    shared = device != "auto" or gpus < 2 or not name.isdigit()
-    return device if shared else f"cuda:{int(name) % gpus}"
+    return device_of_worker(device, str(get_worker().name), count_gpus())
+
+
+def device_of_worker(device: str, worker: str, gpus: int) -> str:
+    """Of `cuda:0,cuda:1`, or of all GPUs where it is `auto`, the one of the worker's number.
+
+    worker: its name; a local cluster's are numbers, and others' have the first.
+    """
+    listed = device.split(",")
+    if device == "auto" and gpus > 1 and worker.isdigit():
+        listed = [f"cuda:{index}" for index in range(gpus)]
+    return listed[int(worker) % len(listed)] if worker.isdigit() else listed[0]
 
 
 def count_gpus() -> int:

@@ -137,7 +137,7 @@ def _measure(
 ) -> Throughput:
     classifier = load_classifier(
         request.model,
-        request.device,
+        request.device.partition(",")[0],  # of several devices that share a batch, the first
         batch_size=request.batch_size,
         trust_code=request.trust_code,
         tuning=tunings,

@@ -5,6 +5,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -17,7 +18,7 @@ from service.doctor import examine
 from service.pipeline import run_request
 from service.request import HeatmapRequest
 from service.settings import MachineSettings, Settings
-from service.tuning import describe_tunings, tune
+from service.tuning import describe_tunings, sample_tiles, tune
 from tests.models.networks import make_card, write_model
 from wsi.phantom import draw_phantom
 
@@ -114,3 +115,20 @@ def test_doctor_without_a_measurement_answers_as_json(
     answer = CliRunner().invoke(app, ["doctor", "--no-throughput", "--device", "cpu", "--json"])
 
     assert "--tune" in json.loads(answer.stdout)["tuning"]["idc-resnet18"]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("form", ["plain", "compiled", "graphed"])
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_a_gpu_scores_as_the_cpu_does(form: str, precision: str) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    rgb = sample_tiles("idc-resnet18")
+    on_gpu = load_classifier("idc-resnet18", "cuda", tuning=Tuning(form, precision, 64))
+    threshold, idc = on_gpu.card.threshold, on_gpu.card.positive_index
+
+    cpu = load_classifier("idc-resnet18", "cpu", precision="float32").predict(rgb)[:, idc]
+    gpu = on_gpu.predict(rgb)[:, idc]
+
+    np.testing.assert_allclose(gpu, cpu, rtol=0, atol=1e-2)
+    assert ((gpu >= threshold) == (cpu >= threshold)).mean() >= 0.999
