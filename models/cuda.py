@@ -25,7 +25,7 @@ class GraphedNetwork(nn.Module):
         self._given = self._answer = torch.empty(0)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        if self._graph is None:
+        if self._graph is None or self._given.shape != pixels.shape:  # memory ran out: fewer tiles
             self._capture(pixels)
         assert self._graph is not None
         self._given.copy_(pixels, non_blocking=True)
