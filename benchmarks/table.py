@@ -11,7 +11,7 @@ BEGIN = "<!-- made by benchmarks.all: begin -->"
 END = "<!-- made by benchmarks.all: end -->"
 
 STAGES = {
-    "hash": "sha256 of the slide, s",
+    "hash": "waiting for the sha256 of the slide, s",
     "mask": "mask, s",
     "score": "reading and network, overlapped, s",
     "assemble": "assemble, s",
@@ -24,10 +24,11 @@ Result = dict[str, Any]
 
 
 def read_all(folder: Path) -> tuple[list[Result], list[Result]]:
-    """Of slides, in the order of contract and size; and of peers."""
+    """Of slides, by size; and of peers, by the tile's side."""
     results = [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))]
     slides = [result for result in results if "size_px" in result]
     peers = [result for result in results if "sides" in result]
+    peers.sort(key=lambda result: int(result["tile"].split()[0]))
     return sorted(slides, key=lambda result: result["size_px"]), peers
 
 
@@ -65,7 +66,10 @@ def peers_table(results: list[Result]) -> str:
     head = ["tiles", "", "tiles scored", "tiles/s", "ours ÷ theirs", "ours with exports ÷ theirs",
             "tiles in common", "largest difference of a score", "same class"]  # fmt: skip
     rows = [
-        [f"{result['tile']}, {result['slide']}" if not number else "", *_peer_cells(side)]
+        [
+            f"{result['tile']}, {result['slide']}" if not number else "",
+            *_peer_cells(side, result["sides"][0]),
+        ]
         for result in results
         for number, side in enumerate(result["sides"])
     ]
@@ -96,15 +100,15 @@ def _column(result: Result) -> dict[str, str]:
     }
 
 
-def _peer_cells(side: dict[str, Any]) -> list[str]:
-    if "ours / theirs" not in side:
+def _peer_cells(side: dict[str, Any], ours: dict[str, Any]) -> list[str]:
+    if side is ours:
         return [side["side"], f"{side['tiles']:,}", f"{side['tiles/s']:,.1f}", "", "", "", "", ""]
     return [
         side["side"],
         f"{side['tiles']:,}",
         f"{side['tiles/s']:,.1f}",
         f"**{side['ours / theirs']:.2f}**",
-        f"{side['ours, whole / theirs']:.2f}",
+        f"{ours['tiles'] / ours['whole, s'] / side['tiles/s']:.2f}",
         f"{side['tiles in common']:,}",
         f"{side['largest difference']:.5f}",
         f"{100 * side['same class']:.1f} %",

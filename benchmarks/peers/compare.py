@@ -54,10 +54,7 @@ def agreement(ours: Side, theirs: Side) -> Agreement:
 
 
 def speed_rows(ours: Side, theirs: list[Side]) -> list[dict[str, Any]]:
-    """A row a side, ours first; ratio: our tiles a second divided by theirs.
-
-    `ours, whole`: with hashes, the map and its exports too.
-    """
+    """A row a side, ours first; ratio: our tiles a second divided by theirs."""
     rows = [_row(ours)]
     for side in theirs:
         found = agreement(ours, side)
@@ -65,9 +62,6 @@ def speed_rows(ours: Side, theirs: list[Side]) -> list[dict[str, Any]]:
             _row(side)
             | {
                 "ours / theirs": round(ours.tiles_per_second / side.tiles_per_second, 2),
-                "ours, whole / theirs": round(
-                    len(ours.xy0) / ours.seconds / side.tiles_per_second, 2
-                ),
                 "tiles in common": found.tiles,
                 "largest difference": round(found.largest, 5),
                 "median difference": round(found.median, 5),
