@@ -98,7 +98,7 @@ def measure_slide(slide: Path, small: Path, out: Path, model: str, device: str) 
 
 def _network_tile_s(classifier: Classifier, batch: NDArray[np.uint8]) -> float:
     """Seconds a tile, on full batches that are there already."""
-    calls = max(1, 1280 * 50**2 // (len(batch) * batch.shape[1] ** 2))
+    calls: int = max(1, 1280 * 50**2 // (len(batch) * batch.shape[1] ** 2))
     seconds = _seconds(lambda: [classifier.predict(batch) for _ in range(calls)])
     return seconds / (calls * len(batch))
 

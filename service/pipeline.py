@@ -1,10 +1,9 @@
 """A slide goes in, a folder with its heatmap comes out."""
 
-import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,18 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.card import ModelCard
-from models.infer import Classifier, ScoredBatch, load_classifier, score_tiles
+from models.infer import Classifier, load_classifier
 from models.registry import resolve_model
-from service.errors import Stopped
 from service.outputs import OUTPUTS, require_outputs
 from service.picture import keep_small, read_picture
 from service.progress import Progress, Silent, StageClock
-from service.records import NativeReads, describe_run, describe_work, manifest_of
+from service.records import describe_run, describe_work, manifest_of
 from service.request import HeatmapRequest
-from service.results import MASK_IMAGE, SCORES, ResultFolder, work_sha256
+from service.results import MASK_IMAGE, ResultFolder
+from service.scoring import Scoring, Turn
 from service.tissue import Prepared, lay_tiles
 from wsi.cores import usable_cores
-from wsi.errors import StoreIncomplete, StoreMismatch
 from wsi.export import export
 from wsi.export.png import save_png
 from wsi.export.source import ExportSource
@@ -33,8 +31,6 @@ from wsi.mask import mask_image
 from wsi.readers import open_slide
 from wsi.regions import summarise
 from wsi.slide import Slide, SlideInfo, require_mpp
-from wsi.store import RowWriter, ScoreStore
-from wsi.tiler import TileBatch, TilePlan, read_tiles
 
 __all__ = [
     "HeatmapResult",
@@ -50,9 +46,6 @@ DEAR = ("overlay", "report", "ome-zarr", "ome-tiff", "geojson")
 
 SlideOpener = Callable[..., Slide]
 """Opens slides with the arguments of wsi.readers.open_slide()."""
-
-Turn = Callable[[], AbstractContextManager[object]]
-"""Held while the network is used, by slides that share one: the next is ready to go on at once."""
 
 
 @dataclass(frozen=True)
@@ -121,33 +114,42 @@ def make_heatmap(
     require_outputs(request.formats)
     clock = StageClock(progress or Silent())
     result = ResultFolder(folder)
-    with opener(request.slide, request.mpp, request.reader, apply_icc=request.icc) as opened:
+    with ExitStack() as stack:
+        opened = stack.enter_context(
+            opener(request.slide, request.mpp, request.reader, apply_icc=request.icc)
+        )
         require_mpp(opened.info)
-        with _described(request, opened.info, card) as ahead:
-            if result.manifest() is not None:
-                with clock.stage("hash"):
-                    work = ahead.result()
-                if result.holds(work):
-                    return HeatmapResult(folder, result.manifest() or {}, {}, kept=True)
-            result.require_free(overwrite=overwrite)
-            with clock.stage("mask"):
-                slide = keep_small(opened)
-                prepared = prepare(request, slide, card)
-            with clock.stage("hash"):
-                work = ahead.result()
-        with result.writing(work, overwrite=overwrite) as partial:
-            prob, device, reads = _score(
-                slide, prepared.plan, partial, card, work, classifier, request, clock
-            )
-            with clock.stage("assemble"):
-                source = _assemble(request, slide, prepared, prob, card, work)
-            with clock.stage("export", len(request.formats)):
-                _export(source, partial, request.formats, clock.progress)
-            with clock.stage("publish"):
-                manifest = manifest_of(work, source, prepared.plan, partial)
-                run = describe_run(request, clock.seconds, device, reads)
-                result.publish(manifest, run)
+        ahead = stack.enter_context(_described(request, opened.info, card))
+        if _is_kept(result, ahead, clock):
+            return HeatmapResult(folder, result.manifest() or {}, {}, kept=True)
+        result.require_free(overwrite=overwrite)
+        with clock.stage("mask"):
+            slide = keep_small(opened)
+            prepared = prepare(request, slide, card)
+        scoring = stack.enter_context(
+            closing(Scoring(slide, prepared.plan, classifier, clock, turn))
+        )
+        with clock.stage("hash"):
+            if not result.partial.exists():  # nothing to go on with
+                scoring.begin(ahead.done)
+            work = ahead.result()
+        partial = stack.enter_context(result.writing(work, overwrite=overwrite))
+        prob = scoring.finish(partial, work, card.classes)
+        source = _assemble(request, slide, prepared, prob, card, work, clock)
+        _export(source, partial, request.formats, clock)
+        with clock.stage("publish"):
+            manifest = manifest_of(work, source, prepared.plan, partial)
+            run = describe_run(request, clock.seconds, scoring.device, scoring.reads)
+            result.publish(manifest, run)
     return HeatmapResult(folder, manifest, run, kept=False)
+
+
+def _is_kept(result: ResultFolder, work: Future[dict[str, Any]], clock: StageClock) -> bool:
+    """Whether the result is there already: only then somebody has to wait for the slide's hash."""
+    if result.manifest() is None:
+        return False
+    with clock.stage("hash"):
+        return result.holds(work.result())
 
 
 @contextmanager
@@ -177,82 +179,6 @@ def prepare(request: HeatmapRequest, slide: Slide, card: ModelCard) -> Prepared:
     )
 
 
-def _score(
-    slide: Slide,
-    plan: TilePlan,
-    partial: Path,
-    card: ModelCard,
-    work: dict[str, Any],
-    classifier: Callable[[], Classifier],
-    request: HeatmapRequest,
-    clock: StageClock,
-) -> tuple[NDArray[np.float32], str, NativeReads]:
-    """Probabilities in the order of the plan, float32 (tiles, classes), on what they were made, and
-    what this run read for them.
-
-    Shards go to disk as they are done; what a stopped run left whole is not done again.
-    """
-    store, device, reads = partial / SCORES, "none", NativeReads()
-    if not _is_whole(store):
-        made_from = {"work_sha256": work_sha256(work), "grid": plan.grid.to_json()}
-        with (
-            clock.stage("score", len(plan.indices)),
-            ScoreStore.create(store, plan.xy0, card.classes, made_from, restart=True) as writer,
-        ):
-            clock.progress.advance(len(plan.indices) - sum(map(len, writer.missing)))
-            for rows in writer.missing:
-                device = classifier().device
-                reads.needed += plan.count_native(slice(rows.start, rows.stop))
-                _score_rows(slide, plan, rows, writer, classifier(), clock.progress, reads)
-            writer.finish()
-    return ScoreStore.open(store).prob, device, reads
-
-
-def _is_whole(store: Path) -> bool:
-    """Whether scores of a stopped run can be taken; damaged ones are thrown away."""
-    if not store.exists():
-        return False
-    try:
-        ScoreStore.open(store)
-    except (StoreIncomplete, StoreMismatch):
-        shutil.rmtree(store)
-        return False
-    return True
-
-
-def _score_rows(
-    slide: Slide,
-    plan: TilePlan,
-    rows: range,
-    writer: RowWriter,
-    classifier: Classifier,
-    progress: Progress,
-    reads: NativeReads,
-) -> None:
-    """Reads, scores and writes some tiles: threads read ahead while the network works."""
-    size = classifier.batch_size
-    with closing(
-        read_tiles(
-            slide, plan, batch_size=size, first=rows.start, stop=rows.stop, on_read=reads.add
-        )
-    ) as batches:
-        for scored in _scored(classifier, batches):
-            writer.write(scored.start, scored.prob)
-            progress.advance(len(scored.prob))
-            if progress.should_stop():
-                raise Stopped(f"{slide.info.path}: stopped; the next run goes on where it was")
-
-
-def _scored(classifier: Classifier, batches: Iterable[TileBatch]) -> Iterator[ScoredBatch]:
-    """On a CPU reading and network share the cores, and disturb each other more than they gain:
-    there they take turns, a few blocks are read ahead all the same."""
-    if not classifier.device.startswith("cpu"):
-        yield from score_tiles(classifier, batches)
-        return
-    for batch in batches:
-        yield ScoredBatch(batch.start, classifier.predict(batch.rgb))
-
-
 def _assemble(
     request: HeatmapRequest,
     slide: Slide,
@@ -260,16 +186,20 @@ def _assemble(
     prob: NDArray[np.float32],
     card: ModelCard,
     work: dict[str, Any],
+    clock: StageClock,
 ) -> ExportSource:
-    heatmap = assemble(
-        prepared.grid,
-        prepared.plan.indices,
-        prob,
-        classes=card.classes,
-        positive_class=card.positive_class,
-        threshold=card.threshold,
-        window=request.window,
-    )
+    with clock.stage("assemble"):
+        heatmap = assemble(
+            prepared.grid,
+            prepared.plan.indices,
+            prob,
+            classes=card.classes,
+            positive_class=card.positive_class,
+            threshold=card.threshold,
+            window=request.window,
+        )
+        overview = read_picture(slide, prepared.overview)
+        summary = summarise(heatmap, prepared.mask)
     return ExportSource(
         slide=slide.info,
         slide_id=work["slide"]["id"],
@@ -279,23 +209,24 @@ def _assemble(
         indices=prepared.plan.indices,
         prob=prob,
         mask=prepared.mask,
-        overview=read_picture(slide, prepared.overview),
-        summary=summarise(heatmap, prepared.mask),
+        overview=overview,
+        summary=summary,
         warnings=(*slide.info.warnings, *prepared.mask.warnings),
         provenance=work | {"card": card.to_json()},
     )
 
 
-def _export(
-    source: ExportSource, partial: Path, names: tuple[str, ...], progress: Progress
-) -> None:
+def _export(source: ExportSource, partial: Path, names: tuple[str, ...], clock: StageClock) -> None:
     """At most two at a time, which bounds the memory: compressors leave the interpreter's lock."""
 
     def write(name: str) -> None:
         output = OUTPUTS[name]
         export(source, output.format, partial / output.file, **output.options)
 
-    with ThreadPoolExecutor(min(2, usable_cores()), "export") as pool:
+    with (
+        clock.stage("export", len(names)),
+        ThreadPoolExecutor(min(2, usable_cores()), "export") as pool,
+    ):
         jobs = [
             pool.submit(write, name) for name in sorted(names, key=lambda name: name not in DEAR)
         ]
@@ -303,6 +234,6 @@ def _export(
             save_png(mask_image(source.mask), partial / MASK_IMAGE)
             for job in as_completed(jobs):
                 job.result()
-                progress.advance(1)
+                clock.progress.advance(1)
         finally:  # after an error nothing is begun any more
             pool.shutdown(wait=True, cancel_futures=True)

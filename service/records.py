@@ -3,7 +3,7 @@
 import platform
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -18,8 +18,9 @@ from wsi.cores import usable_cores
 from wsi.export.source import ExportSource
 from wsi.identity import public_path, slide_identity
 from wsi.slide import SlideInfo
+from wsi.tiler import TilePlan
 
-__all__ = ["describe_run", "describe_slide", "describe_work", "manifest_of"]
+__all__ = ["NativeReads", "describe_run", "describe_slide", "describe_work", "manifest_of"]
 
 LIBRARIES = ("numpy", "torch", "torchvision", "zarr", "openslide-python", "tiffslide", "tifffile")
 
@@ -47,7 +48,29 @@ def describe_work(
     }
 
 
-def manifest_of(work: Mapping[str, Any], source: ExportSource, folder: Path) -> dict[str, Any]:
+@dataclass
+class NativeReads:
+    """Native tiles of the slide's file, as one run counts them."""
+
+    needed: int = 0  # by the tiles that it scored
+    read: int = 0
+
+    def add(self, count: int) -> None:
+        self.read += count
+
+    def to_json(self) -> dict[str, int | float | None]:
+        """None where another run had scored everything."""
+        ratio = self.read / self.needed if self.needed else None
+        return {
+            "native_tiles_needed": self.needed,
+            "native_tiles_read": self.read,
+            "read_per_needed": ratio,
+        }
+
+
+def manifest_of(
+    work: Mapping[str, Any], source: ExportSource, plan: TilePlan, folder: Path
+) -> dict[str, Any]:
     """The work, its outcome, and every file below `folder` with its sha256."""
     return {
         "schema": MANIFEST_SCHEMA,
@@ -57,6 +80,7 @@ def manifest_of(work: Mapping[str, Any], source: ExportSource, folder: Path) -> 
         "frame": "level-0 pixels of the slide, top left origin; GeoJSON: cropped to its bounds",
         "grid": source.grid.to_json(),
         "tiles": len(source.prob),
+        "reading": {"level": plan.level, "native_tiles": plan.native_tiles},
         "mask": {
             "method": source.mask.method,
             "mpp": source.mask.mpp,
@@ -69,7 +93,7 @@ def manifest_of(work: Mapping[str, Any], source: ExportSource, folder: Path) -> 
 
 
 def describe_run(
-    request: HeatmapRequest, seconds: Mapping[str, float], device: str
+    request: HeatmapRequest, seconds: Mapping[str, float], device: str, reads: NativeReads
 ) -> dict[str, Any]:
     """When, how long, on what: differs from run to run, so it stands outside every hash."""
     return {
@@ -77,6 +101,7 @@ def describe_run(
         "request": asdict(request) | {"slide": public_path(request.slide)},
         "seconds": {stage: round(spent, 3) for stage, spent in seconds.items()},
         "device": device,
+        "reading": reads.to_json(),
         "host": {
             "machine": platform.machine(),
             "system": platform.platform(),

@@ -5,6 +5,7 @@ import io
 import logging
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -134,6 +135,9 @@ def _terminable() -> Iterator[None]:
 
 
 def _leave(sentence: str, code: int) -> None:
+    if code in STOPPED:  # reads and writes of zarr that end half-way are nobody's error
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        warnings.simplefilter("ignore", RuntimeWarning)
     sys.stdout.flush()
     sys.stderr.write(sentence + "\n")
     sys.exit(code)

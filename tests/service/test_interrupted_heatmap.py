@@ -51,7 +51,7 @@ def test_interrupted_heatmap_is_partial_and_goes_on(tmp_path: Path, file: str) -
     words = ["heatmap", str(slide), "--out", str(out), "--model", model, "--mask", "none"]
     partial = out / "large.tiff.partial"
     code, told, complaints = interrupt(words, (partial / file).exists)
-    assert (code, told, len(complaints.splitlines())) == (130, "", 1)
+    assert (code, told, len(complaints.splitlines())) == (130, "", 1), complaints
     assert "goes on where this one was" in complaints
     assert [path.name for path in out.iterdir()] == ["large.tiff.partial"]
     request = HeatmapRequest(slide=str(slide), model=model, mask="none")

@@ -1,0 +1,137 @@
+"""Tiles to scores on disk. Scoring may begin before it is known where they go."""
+
+import shutil
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, nullcontext
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.infer import Classifier, ScoredBatch, score_tiles
+from service.errors import Stopped
+from service.progress import StageClock
+from service.records import NativeReads
+from service.results import SCORES, work_sha256
+from wsi.errors import StoreIncomplete, StoreMismatch
+from wsi.slide import Slide
+from wsi.store import ScoreStore
+from wsi.tiler import TileBatch, TilePlan, read_tiles
+
+__all__ = ["Scoring", "Turn"]
+
+Turn = Callable[[], AbstractContextManager[object]]
+"""Held while the network is used, by slides that share one: the next has its first tiles by then.
+"""
+
+
+class Scoring:
+    """The tiles of one slide, through the network. Close it."""
+
+    def __init__(
+        self,
+        slide: Slide,
+        plan: TilePlan,
+        classifier: Callable[[], Classifier],
+        clock: StageClock,
+        turn: Turn = nullcontext,
+    ) -> None:
+        self.device = "none"  # on what scores were made, in this run
+        self.reads = NativeReads()  # what this run read for them
+        self._slide, self._plan, self._clock = slide, plan, clock
+        self._classifier, self._turn = classifier, turn
+        self._early: list[ScoredBatch] = []
+        self._all = self._scored(range(len(plan)))
+        self._begun = False
+
+    def begin(self, is_enough: Callable[[], bool]) -> None:
+        """Scores into memory until `is_enough`, which is asked after each batch. Raises Stopped."""
+        self._begun = True
+        while not is_enough() and (scored := next(self._all, None)) is not None:
+            self._early.append(scored)
+
+    def finish(
+        self, partial: Path, work: Mapping[str, Any], classes: tuple[str, ...]
+    ) -> NDArray[np.float32]:
+        """Probabilities in the order of the plan: float32 (tiles, classes). Raises Stopped.
+
+        Shards go to disk as they are done; what a stopped run left whole is not done again.
+        """
+        store, plan, progress = partial / SCORES, self._plan, self._clock.progress
+        if not _is_whole(store):
+            made_from = {"work_sha256": work_sha256(work), "grid": plan.grid.to_json()}
+            with (
+                self._clock.stage("score", len(plan)),
+                ScoreStore.create(store, plan.xy0, classes, made_from, restart=True) as writer,
+            ):
+                progress.advance(len(plan) - sum(map(len, writer.missing)))
+                for rows in writer.missing:
+                    with closing(self._from(rows)) as scores:
+                        for scored in scores:
+                            writer.write(scored.start, scored.prob)
+                            progress.advance(len(scored.prob))
+                writer.finish()
+        return ScoreStore.open(store).prob
+
+    def close(self) -> None:
+        self._all.close()
+
+    def _from(self, rows: range) -> Generator[ScoredBatch, None, None]:
+        if self._begun and rows == range(len(self._plan)):
+            yield from self._early
+            yield from self._all
+        else:
+            yield from self._scored(rows)
+
+    def _scored(self, rows: range) -> Generator[ScoredBatch, None, None]:
+        """Threads read ahead while the network works, and before it is this slide's turn."""
+        if not rows:
+            return
+        classifier, plan = self._classifier(), self._plan
+        self.device = classifier.device
+        self.reads.needed += plan.count_native(slice(rows.start, rows.stop))
+        size, on_read = classifier.batch_size, self.reads.add
+        with closing(
+            read_tiles(
+                self._slide,
+                plan,
+                batch_size=size,
+                first=rows.start,
+                stop=rows.stop,
+                on_read=on_read,
+            )
+        ) as batches:
+            first = list(islice(batches, 1))
+            with self._turn():
+                for scored in _predicted(classifier, chain(first, batches)):
+                    yield scored
+                    self._require_going()
+
+    def _require_going(self) -> None:
+        if self._clock.progress.should_stop():
+            path = self._slide.info.path
+            raise Stopped(f"{path}: stopped; the next run goes on where it was")
+
+
+def _predicted(classifier: Classifier, batches: Iterable[TileBatch]) -> Iterator[ScoredBatch]:
+    """On a CPU reading and network share the cores, and disturb each other more than they gain:
+    there they take turns, a few blocks are read ahead all the same."""
+    if not classifier.device.startswith("cpu"):
+        yield from score_tiles(classifier, batches)
+        return
+    for batch in batches:
+        yield ScoredBatch(batch.start, classifier.predict(batch.rgb))
+
+
+def _is_whole(store: Path) -> bool:
+    """Whether scores of a stopped run can be taken; damaged ones are thrown away."""
+    if not store.exists():
+        return False
+    try:
+        ScoreStore.open(store)
+    except (StoreIncomplete, StoreMismatch):
+        shutil.rmtree(store)
+        return False
+    return True
