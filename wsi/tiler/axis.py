@@ -67,11 +67,6 @@ class AxisPlan:
         off += np.abs(self.stop - self.start - length)
         return np.where((off < WHOLE) & (not self.enlarged), length, 0)
 
-    @cached_property
-    def is_native(self) -> NDArray[np.bool_]:
-        """Consists of whole native tiles."""
-        return np.asarray((self.first % self.native == 0) & (self.last % self.native == 0))
-
     def in_cells(self, cell: int, count: int) -> NDArray[np.bool_]:
         """Consists of `count` cells of `cell` px, none of which lies in two native tiles."""
         if cell < 1 or self.native % cell:

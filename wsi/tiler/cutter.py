@@ -27,9 +27,6 @@ class Cutter:
 
     def cut(self, block: Block) -> None:
         """Reads the block, and writes what it has of each tile. Raises CorruptSlide."""
-        if block.is_apart:
-            self._read_apart(block)
-            return
         pixels, frame = self._read(block)
         for piece in self._plan.pieces(block):
             view = _part(pixels, frame, piece.box, block.cell)
@@ -37,12 +34,6 @@ class Cutter:
                 self._place_cells(piece, view)
             else:
                 self._place_pixels(piece, view)
-
-    def _read_apart(self, block: Block) -> None:
-        """Past the block, each tile into its batch."""
-        for piece in self._plan.pieces(block):
-            room = self._batches.room_for(piece.position)
-            read_shrunk(self._slide, self._plan.level, piece.box, room)
 
     def _place_cells(self, piece: Piece, view: NDArray[np.uint8]) -> None:
         cell, box = self._plan.cell, self._plan.box(piece.row, piece.column)

@@ -38,7 +38,6 @@ class Block:
     positions: NDArray[np.int64]  # places in the plan of the tiles that touch it, ascending
     finished: int  # how many of them have no pixel in a later block
     cell: int  # px of the level, along both axes, that may be read as one
-    is_apart: bool  # its tiles share no native tile, and consist of whole ones
 
 
 class Piece(NamedTuple):
@@ -60,7 +59,6 @@ class _Touched(NamedTuple):
     column: int
     finished: int
     in_cells: bool  # all of them
-    whole_px: int  # of the level, in all of them if they consist of native tiles of this block
     positions: NDArray[np.int64]
 
 
@@ -124,7 +122,6 @@ class TilePlan:
                 touched.positions,
                 touched.finished,
                 self.cell if touched.in_cells else 1,
-                touched.in_cells and touched.whole_px == sum(b.width * b.height for b in reads),
             )
 
     def pieces(self, block: Block) -> list[Piece]:
@@ -179,16 +176,11 @@ class TilePlan:
         ends_row = self.rows.last_block[rows] == block_row
         ends_here = ends_row & (self.columns.last_block[columns] == block_column)
         in_cells = self._in_cells[0][rows] & self._in_cells[1][columns]
-        # a native tile lies in one block: whole ones that end here have begun here
-        is_native = ends_here & self.rows.is_native[rows] & self.columns.is_native[columns]
-        high, wide = self.rows.last - self.rows.first, self.columns.last - self.columns.first
-        whole_px = np.add.reduceat(high[rows] * wide[columns], starts)
         facts = (
             block_row[starts],
             block_column[starts],
             np.add.reduceat(ends_here, starts, dtype=np.int64),
             np.logical_and.reduceat(in_cells, starts),
-            whole_px * np.logical_and.reduceat(is_native, starts),
         )
         groups = np.split(position, starts[1:])
         yield from map(_Touched, *(fact.tolist() for fact in facts), groups)
