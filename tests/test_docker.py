@@ -21,7 +21,7 @@ DOCKER = Path(__file__).resolve().parents[1] / "docker"
 DOCKERFILES = sorted(DOCKER.glob("*.Dockerfile"))
 
 LEFT_OUT = {
-    "aiohttp", "dask", "h5py", "httpx", "safetensors", "scikit-image",
+    "dask", "h5py", "httpx", "safetensors", "scikit-image",
     "scikit-learn", "torch", "torchvision",
 }  # fmt: skip
 """What only models, masks, training, exports in a worker, and clients use."""
