@@ -25,6 +25,8 @@ filtering differs by 1e-6."""
 ANY_COUNT = ("plain", "filtered", "int8")
 """Forms that take any number of tiles; for the others a new number is a new program."""
 
+_ONLY_ON = {"filtered": "cpu", "int8": "cpu", "graphed": "cuda"}
+
 logger = logging.getLogger(__name__)
 
 
@@ -44,8 +46,8 @@ def shape_network(
     if form == "auto":
         filters = device.type == "cpu" and dtype == torch.float32 and tiles >= FILTERED_TILES
         form = "filtered" if filters else "plain"
-    if form == "graphed" and device.type != "cuda":
-        raise DeviceError(f"the form graphed is for CUDA devices, not {device}")
+    if form in _ONLY_ON and device.type != _ONLY_ON[form]:
+        raise DeviceError(f"the form {form} is for {_ONLY_ON[form].upper()} devices, not {device}")
     if tuning and tuning.threads and device.type == "cpu":  # never more than a caller allowed
         torch.set_num_threads(min(torch.get_num_threads(), tuning.threads))
     if form == "int8":
@@ -54,7 +56,7 @@ def shape_network(
         assert tuning is not None
         return quantise(network, input_px, tuning.ranges), form
     if form == "filtered":
-        form = _filter(network, input_px, device, dtype)
+        form = _filter(network, input_px, dtype)
     moved = network.eval().to(device, dtype).to(memory_format=torch.channels_last)
     make = _MAKERS.get(form)
     return (make(moved) if make else moved), form
@@ -69,14 +71,12 @@ def padded_count(
     return min(tiles, -(-count // PAD_TILES) * PAD_TILES)
 
 
-def _filter(network: nn.Module, input_px: int, device: torch.device, dtype: torch.dtype) -> str:
+def _filter(network: nn.Module, input_px: int, dtype: torch.dtype) -> str:
     """What has come out of it: a network without a small map stays plain."""
     from models.filtering import filter_small_maps
 
-    if device.type != "cpu" or dtype != torch.float32:
-        raise DeviceError(
-            f"filtered convolutions are for float32 on a CPU, not {dtype} on {device}"
-        )
+    if dtype != torch.float32:
+        raise DeviceError(f"filtered convolutions are for float32, not {dtype}")
     replaced = filter_small_maps(network.eval(), input_px)
     logger.info("%d convolutions of small maps are computed with fewer products", replaced)
     return "filtered" if replaced else "plain"
