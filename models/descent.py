@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.errors import ModelError, WeightsError
+from models.errors import DatasetError, ModelError, WeightsError
 from models.freezing import set_training
 from models.network import has_bfloat16
 from models.parallel import Processes
@@ -192,6 +192,10 @@ def _choose_dtype(precision: str, device: torch.device) -> torch.dtype:
 def _make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """Of what learns. Weight decay on kernels and matrices, not on biases and norms."""
     learning = [p for p in network.parameters() if p.requires_grad]
+    if not learning:
+        raise DatasetError(
+            f"recipe {config.name}: freeze = {config.freeze!r} leaves nothing to learn; use none"
+        )
     groups = [
         {"params": [p for p in learning if p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0},

@@ -1,35 +1,33 @@
+import csv
+import os
+import resource
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from models.card import read_card
-from models.datasets import TileSet
-from models.errors import DatasetError, WeightsError
-from models.recipe import TrainConfig
+from models.errors import DatasetError, ModelError, WeightsError
+from models.recipe import FewShotConfig, TrainConfig
 from models.registry import MODELS, build
-from models.sampling import draw_epoch
-from models.split import read_split
 from models.train import TrainProgress, train
+from tests.conftest import REPOSITORY
 from tests.models.labelled import make_tiles, write_packed
-
-SMALL = TrainConfig(
-    "small",
-    architecture="tiny",
-    phases=((3, 32), (1, 48)),
-    decay_epochs=1,
-    warmup_epochs=0,
-    batch_size=16,
-    patient_tiles=8,
-    learning_rate=0.1,
-    ema=0.5,
-    validate_every=1,
-    mixup=0.2,
-    bootstrap_rounds=10,
+from tests.models.training import (
+    COLOUR,
+    SMALL,
+    STALLED,
+    STILL,
+    assert_same,
+    read_weights_beside,
+    register,
+    write_data,
 )
 
 
@@ -39,36 +37,21 @@ class Stopped(Exception):
 
 @pytest.fixture(scope="module", autouse=True)
 def tiny() -> Iterator[None]:
-    """An architecture that any program can register."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(MODELS, "tiny", "tests.models.labelled:build_tiny")
-        yield
+    before = dict(MODELS)
+    register()
+    yield
+    MODELS.clear()
+    MODELS.update(before)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    split = read_split()
-    chosen = [
-        patient
-        for part, count in (("train", 4), ("validation", 2), ("test", 1))
-        for patient in split.patients(part, complete=False)[:count]
-    ]
-    folder = tmp_path_factory.mktemp("labelled")
-    return write_packed(make_tiles(tuple(chosen), per_class=4), folder)
+    return write_data(tmp_path_factory.mktemp("labelled"))
 
 
 @pytest.fixture(scope="module")
 def trained(tiny: None, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(SMALL, data, tmp_path_factory.mktemp("trained"), device="cpu")
-
-
-def read_weights_beside(card: Path) -> dict[str, torch.Tensor]:
-    return load_file(card.with_suffix(".safetensors"))
-
-
-def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_pale_and_dark_tiles_are_told_apart(trained: Path):
@@ -78,25 +61,203 @@ def test_pale_and_dark_tiles_are_told_apart(trained: Path):
     assert card.weights_file == "small.safetensors"
 
 
+THOROUGH = replace(
+    SMALL,
+    phases=((4, 32),),
+    optimizer="adamw",
+    learning_rate=0.01,
+    loss="weighted",
+    sampler="balanced",
+    schedule="plateau",
+    patience=1,
+    stop_after=3,
+    keep="best",
+    clip=0.1,
+)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        SMALL,
+        replace(THOROUGH, precision="float16"),
+        replace(THOROUGH, precision="bfloat16", loss="focal", schedule="one-cycle"),
+        replace(SMALL, few_shot=FewShotConfig(shots=2, queries=2, episodes=3)),
+    ],
+    ids=["sgd", "adamw-float16", "adamw-bfloat16", "episodes"],
+)
 def test_a_stopped_run_ends_in_the_weights_of_one_that_was_not(
-    data: Path, trained: Path, tmp_path: Path
+    config: TrainConfig, data: Path, tmp_path: Path
 ):
     def stop(progress: TrainProgress) -> None:
         if progress.epoch == 2:
             raise Stopped
 
     with pytest.raises(Stopped):
-        train(SMALL, data, tmp_path, device="cpu", on_progress=stop)
+        train(config, data, tmp_path, device="cpu", on_progress=stop)
     resumed: list[int] = []
     card = train(
-        SMALL,
+        config,
         data,
         tmp_path,
         device="cpu",
         on_progress=lambda progress: resumed.append(progress.epoch),
     )
+    whole = train(config, data, tmp_path / "whole", device="cpu")
+    assert resumed == [3, 4]
+    assert_same(read_weights_beside(card), read_weights_beside(whole))
+    assert read_log(tmp_path)["loss"] == read_log(tmp_path / "whole")["loss"]
+
+
+def read_log(folder: Path) -> dict[str, list[str]]:
+    with (folder / "log.csv").open(newline="") as table:
+        rows = list(csv.DictReader(table))
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def test_a_killed_run_ends_in_the_weights_of_one_that_was_not(
+    data: Path, trained: Path, tmp_path: Path
+):
+    """The process dies in the middle of an epoch, by a signal that it cannot see."""
+    program = (
+        "from pathlib import Path; from models.registry import MODELS; from models.train import "
+        "train; from tests.models.training import SMALL; "
+        "MODELS['tiny'] = 'tests.models.training:build_stalling'; "
+        f"train(SMALL, Path({str(data)!r}), Path({str(tmp_path)!r}), device='cpu')"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=REPOSITORY,
+        text=True,
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline().strip() == STALLED
+        child.kill()
+    assert child.returncode == -signal.SIGKILL
+    assert not list(tmp_path.glob("*.json"))
+
+    resumed: list[int] = []
+    card = train(
+        SMALL, data, tmp_path, device="cpu", on_progress=lambda now: resumed.append(now.epoch)
+    )
+
     assert resumed == [3, 4]
     assert_same(read_weights_beside(card), read_weights_beside(trained))
+
+
+def test_two_processes_take_the_steps_of_one(data: Path, tmp_path: Path):
+    """Gradients of half a batch each, averaged, are those of the batch."""
+    (tmp_path / "pair.py").write_text(
+        "import sys; from pathlib import Path; from models.train import train; "
+        "from tests.models.training import COLOUR, register; register(); "
+        "train(COLOUR, Path(sys.argv[1]), Path(sys.argv[2]), device='cpu', "
+        "on_progress=lambda now: print(now, flush=True))"
+    )
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [sys.executable, *launch, tmp_path / "pair.py", data, tmp_path / "two"],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    train(COLOUR, data, tmp_path / "one", device="cpu")
+
+    one, two = (load_file(tmp_path / name / "state.safetensors") for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-5, atol=1e-6)
+    assert done.stdout.count("epoch 1 of 3") == 1
+    card = read_card(tmp_path / "two" / "small.json")
+    assert card.metrics["training"]["processes"] == 2
+
+
+def test_a_recipe_that_freezes_all_that_learns_is_refused(data: Path, tmp_path: Path):
+    config = replace(SMALL, few_shot=FewShotConfig(shots=2, queries=2), freeze="backbone")
+
+    with pytest.raises(DatasetError, match="leaves nothing to learn"):
+        train(config, data, tmp_path, device="cpu")
+
+
+def test_training_stops_where_nothing_gets_better(data: Path, tmp_path: Path):
+    config = replace(
+        SMALL, architecture="linear", phases=((9, 50),), learning_rate=0.0, stop_after=2, ema=0.0
+    )
+    seen: list[int] = []
+    card = train(
+        config, data, tmp_path, device="cpu", on_progress=lambda now: seen.append(now.epoch)
+    )
+
+    assert seen == [1, 2, 3]
+    assert read_card(card).metrics["training"]["epochs"] == 3
+    again: list[int] = []
+    train(config, data, tmp_path, device="cpu", on_progress=lambda now: again.append(now.epoch))
+    assert again == []
+
+
+def test_the_best_weights_are_kept_where_the_recipe_says_so(data: Path, tmp_path: Path):
+    """A rate that ruins what it learned: 0.1 for an epoch, then far too much."""
+    config = replace(
+        SMALL, architecture="linear", phases=((6, 50),), schedule="one-cycle", ema=0.0, mixup=0.0,
+        learning_rate=200.0, augment=STILL,
+    )  # fmt: skip
+    kept = {}
+    for keep, where in (("best", "best"), ("last", "average")):
+        card = train(replace(config, keep=keep), data, tmp_path / keep, device="cpu")
+        state = load_file(tmp_path / keep / "state.safetensors")
+        kept[keep] = read_weights_beside(card)["2.weight"]
+        assert torch.equal(kept[keep], state[f"{where}.2.weight"].half())
+    assert not torch.equal(kept["best"], kept["last"])
+
+
+def test_a_full_disk_leaves_the_last_good_state_and_training_goes_on_from_it(
+    data: Path, trained: Path, tmp_path: Path
+):
+    def fill(progress: TrainProgress) -> None:
+        if progress.epoch == 2:  # as a full disk would: no file may grow beyond 1 kB
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(ModelError, match=r"state\.safetensors.*cannot be written.*make room"):
+            train(SMALL, data, tmp_path, device="cpu", on_progress=fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.glob("*.partial"))
+
+    card = train(SMALL, data, tmp_path, device="cpu")
+
+    assert_same(read_weights_beside(card), read_weights_beside(trained))
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_state(data: Path, tmp_path: Path):
+    config = replace(SMALL, architecture="linear", learning_rate=1e3, weight_decay=1.0, mixup=0.0)
+    config = replace(config, phases=((200, 50),), validate_every=1000, decay_epochs=0)
+
+    with pytest.raises(ModelError, match="use a smaller learning_rate"):
+        train(config, data, tmp_path, device="cpu")
+
+    assert (tmp_path / "state.safetensors").is_file()
+
+
+def test_the_log_has_a_line_for_each_epoch(trained: Path):
+    log = read_log(trained.parent)
+
+    assert log["epoch"] == ["1", "2", "3", "4"]
+    assert float(log["rate"][0]) == pytest.approx(0.1)
+    assert all(0 <= float(auc) <= 1 for auc in log["auc"])
+
+
+def test_the_card_tells_how_it_was_trained(trained: Path):
+    told = read_card(trained).metrics["training"]
+
+    assert (told["epochs"], told["tiles"], told["patients"]) == (4, 32, 4)
+    assert told["parameters"] == 8 * 3 * 25 + 8 + 16 + 16 + 2
+    assert told["start"] == "Random weights."
 
 
 def test_another_seed_ends_in_other_weights(data: Path, trained: Path, tmp_path: Path):
@@ -135,21 +296,6 @@ def test_data_without_validation_patients_are_refused(tmp_path: Path):
     write_packed(make_tiles(("10255", "10256")), tmp_path)
     with pytest.raises(DatasetError, match="0 validation tiles"):
         train(SMALL, tmp_path, tmp_path / "out", device="cpu")
-
-
-def test_an_epoch_takes_all_of_small_patients_and_a_fresh_draw_of_large_ones():
-    large, small = make_tiles(("1",), per_class=50), make_tiles(("2",), per_class=3)
-    tiles = TileSet(
-        *(
-            np.concatenate([getattr(large, name), getattr(small, name)])
-            for name in ("rgb", "label", "patient", "xy", "complete")
-        )
-    )
-    config = replace(SMALL, patient_tiles=20)
-    first, second = (set(draw_epoch(tiles, config, epoch).tolist()) for epoch in (0, 1))
-    assert len(first) == len(second) == 26
-    assert set(range(100, 106)) <= first & second
-    assert first != second
 
 
 def test_progress_reads_as_a_line():
