@@ -1,6 +1,7 @@
 """`/v1/results/{id}`: a finished heatmap as data: its record, and the files that tools open."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Depends, Query, Request, Response
 
@@ -8,7 +9,7 @@ from service.deps import Parts, Reader, Writer
 from service.schemas import ResultJson
 from service.storage.shelf import StoredResult
 from service.web.answers import TaggedJson
-from service.web.deliveries import GeoJson, deliver_file, deliver_zarr
+from service.web.deliveries import MEDIA_TYPES, GeoJson, deliver_file, deliver_zarr
 from service.web.openapi import failures
 from service.web.routing import Router
 
@@ -21,6 +22,7 @@ Threshold = Annotated[
     Query(ge=0, le=1, allow_inf_nan=False, description="Default: the model's own"),
 ]
 Kind = Literal["tiles", "regions"]
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 BINARY = {"type": "string", "format": "binary"}
 SCHEMAS: dict[str, dict[str, Any]] = {
@@ -57,6 +59,12 @@ def sends(
     }
 
 
+def get_file(name: str, description: str) -> Callable[[Endpoint], Endpoint]:
+    """The route of one of ARTEFACTS that has an address of its own."""
+    responses = sends(MEDIA_TYPES[name], description)
+    return router.get(f"/{name}", response_class=Response, responses=responses)
+
+
 @router.get("", response_model=ResultJson, responses=failures(410))
 def get_result(found: Found, request: Request, service: Parts) -> Response:
     """The record: model, parameters, grid, statistics, and each file with its sha256."""
@@ -70,51 +78,31 @@ def delete_result(result_id: str, service: Parts, principal: Writer) -> None:
     service.viewing.forget_result()
 
 
-@router.get(
-    "/heatmap.tif",
-    response_class=Response,
-    responses=sends("image/tiff", "Pyramidal tiled OME-TIFF, float32"),
-)
+@get_file("heatmap.tif", "Pyramidal tiled OME-TIFF, float32")
 def get_heatmap_tiff(found: Found) -> Response:
     """Probabilities as OME-TIFF, for QuPath, Fiji, napari."""
     return deliver_file(found.folder, "heatmap.tif")
 
 
-@router.get(
-    "/tiles.csv",
-    response_class=Response,
-    responses=sends("text/csv; charset=utf-8", "minx,miny,width,height,prob_<class>…, level-0 px"),
-)
+@get_file("tiles.csv", "minx,miny,width,height,prob_<class>…, level-0 px")
 def get_tiles_csv(found: Found) -> Response:
     """One line a tile, as WSInfer writes them; level-0 px, not shifted by bounds."""
     return deliver_file(found.folder, "tiles.csv")
 
 
-@router.get(
-    "/overlay.png",
-    response_class=Response,
-    responses=sends("image/png", "The heatmap on the slide, for reading"),
-)
+@get_file("overlay.png", "The heatmap on the slide, for reading")
 def get_overlay(found: Found) -> Response:
     """Where the job was asked for the output `overlay`."""
     return deliver_file(found.folder, "overlay.png")
 
 
-@router.get(
-    "/tiles.h5",
-    response_class=Response,
-    responses=sends("application/x-hdf5", "Coordinates and probabilities"),
-)
+@get_file("tiles.h5", "Coordinates and probabilities")
 def get_tiles_hdf5(found: Found) -> Response:
     """Where the job was asked for the output `hdf5`."""
     return deliver_file(found.folder, "tiles.h5")
 
 
-@router.get(
-    "/report.html",
-    response_class=Response,
-    responses=sends("text/html; charset=utf-8", "A page for people, to be kept"),
-)
+@get_file("report.html", "A page for people, to be kept")
 def get_result_report(found: Found) -> Response:
     """Where the job was asked for the output `report`. Sent as an attachment."""
     return deliver_file(found.folder, "report.html")

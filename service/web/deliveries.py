@@ -14,7 +14,7 @@ from service.outputs import OUTPUTS
 from service.storage.artefacts import ARTEFACTS, ZARR, Kept, kept_file, read_manifest
 from service.web.answers import IMMUTABLE, FileAnswer, etag_matches, head_only, in_blocks
 
-__all__ = ["GeoJson", "deliver_file", "deliver_zarr"]
+__all__ = ["MEDIA_TYPES", "GeoJson", "deliver_file", "deliver_zarr"]
 
 GEOJSON = "application/geo+json"
 BLOCK_BYTES = 256 << 10
