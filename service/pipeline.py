@@ -41,8 +41,9 @@ __all__ = [
 ]
 
 
-DEAR = ("overlay", "report", "ome-zarr", "ome-tiff", "geojson")
-"""Outputs that are begun first: what takes long would keep a core waiting at the end."""
+ORDER = ("overlay", "ome-zarr", "ome-tiff", "hdf5", "geojson", "regions", "csv", "png", "report")
+"""In which outputs are begun: the dearest first, so that no core waits at the end; the report last,
+since it and the overlay each hold the slide's picture in floating point for a while."""
 
 SlideOpener = Callable[..., Slide]
 """Opens slides with the arguments of wsi.readers.open_slide()."""
@@ -227,9 +228,7 @@ def _export(source: ExportSource, partial: Path, names: tuple[str, ...], clock: 
         clock.stage("export", len(names)),
         ThreadPoolExecutor(min(2, usable_cores()), "export") as pool,
     ):
-        jobs = [
-            pool.submit(write, name) for name in sorted(names, key=lambda name: name not in DEAR)
-        ]
+        jobs = [pool.submit(write, name) for name in sorted(names, key=_place)]
         try:
             save_png(mask_image(source.mask), partial / MASK_IMAGE)
             for job in as_completed(jobs):
@@ -237,3 +236,7 @@ def _export(source: ExportSource, partial: Path, names: tuple[str, ...], clock: 
                 clock.progress.advance(1)
         finally:  # after an error nothing is begun any more
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _place(name: str) -> int:
+    return ORDER.index(name) if name in ORDER else len(ORDER)

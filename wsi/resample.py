@@ -155,8 +155,9 @@ def _shrink(rgb: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]
     """
     import cv2
 
-    mean = cv2.resize(rgb.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA)
-    return np.asarray((mean + np.float32(0.5)).astype(np.uint8))
+    mean: Any = cv2.resize(rgb.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA)
+    mean += np.float32(0.5)  # without another array as large
+    return np.asarray(mean.astype(np.uint8))
 
 
 def _as_floats(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
