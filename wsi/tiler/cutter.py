@@ -40,7 +40,7 @@ class Cutter:
         if piece.in_row:  # what is missing is in the next block, and its room soon needed
             average_cells(view, _part(self._batches.room_for(piece.position), box, piece.box, cell))
             return
-        part = np.empty((piece.box.height // cell, piece.box.width // cell, 3), np.uint8)
+        part = self._straddlers.room(piece.box.height // cell, piece.box.width // cell)
         average_cells(view, part)
         self._straddle(piece, part)
 
@@ -54,7 +54,7 @@ class Cutter:
     def _straddle(self, piece: Piece, pixels: NDArray[np.uint8]) -> None:
         tile = self._straddlers.add(piece, pixels)
         if tile is not None:
-            tile.finish(self._batches.room_for(piece.position))
+            self._straddlers.finish(tile, self._batches.room_for(piece.position))
 
     def _read(self, block: Block) -> tuple[NDArray[np.uint8], Box]:
         """The needed pixels, or cells, and where they lie; between them is what was there before.

@@ -35,7 +35,7 @@ class Block:
     box: Box  # px of the level; at the edge it may reach beyond it
     reads: tuple[Box, ...]  # the native tiles in it that are needed, px of the level
     native_tiles: int  # in those
-    positions: NDArray[np.int64]  # places in the plan of the tiles that touch it, ascending
+    positions: NDArray[np.int32]  # places in the plan of the tiles that touch it, ascending
     finished: int  # how many of them have no pixel in a later block
     cell: int  # px of the level, along both axes, that may be read as one
 
@@ -59,7 +59,7 @@ class _Touched(NamedTuple):
     column: int
     finished: int
     in_cells: bool  # all of them
-    positions: NDArray[np.int64]
+    positions: NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -166,9 +166,22 @@ class TilePlan:
 
     def _touched(self, part: slice) -> Iterator["_Touched"]:
         """Block by block, those that tiles of `part` touch."""
-        block_row, block_column, position = self._touches(part)
+        facts, position, starts = self._facts_by_block(*self._touches(part))
+        groups = np.split(position, starts[1:]) if len(starts) else []
+        yield from map(_Touched, *(fact.tolist() for fact in facts), groups)
+
+    def _facts_by_block(
+        self,
+        block_row: NDArray[np.int32],
+        block_column: NDArray[np.int32],
+        position: NDArray[np.int32],
+    ) -> tuple[tuple[NDArray[Any], ...], NDArray[np.int32], NDArray[np.int64]]:
+        """The first fields of _Touched, a block each; `position`; and where in it blocks start.
+
+        A function of its own, for what it needs on the way is 10 MB on a large slide.
+        """
         if not len(position):
-            return
+            return (position,) * 4, position, np.empty(0, np.int64)
         starts = np.flatnonzero(
             (np.diff(block_row, prepend=-1) != 0) | (np.diff(block_column, prepend=-1) != 0)
         )
@@ -182,23 +195,23 @@ class TilePlan:
             np.add.reduceat(ends_here, starts, dtype=np.int64),
             np.logical_and.reduceat(in_cells, starts),
         )
-        groups = np.split(position, starts[1:])
-        yield from map(_Touched, *(fact.tolist() for fact in facts), groups)
+        return facts, position, starts
 
     def _touches(
         self, part: slice
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
         """Block rows, block columns and places in the plan, of each tile for each block that it
         touches; sorted by them."""
         rows, columns = self.indices[part].T
-        positions = np.arange(len(self))[part]
+        positions = np.arange(len(self), dtype=np.int32)[part]
         top, bottom = self.rows.first_block[rows], self.rows.last_block[rows]
         left, right = self.columns.first_block[columns], self.columns.last_block[columns]
-        touched = [np.empty((3, 0), np.int64)]
+        touched = [np.empty((3, 0), np.int32)]
         for down in range(int((bottom - top).max(initial=-1)) + 1):
             for across in range(int((right - left).max(initial=-1)) + 1):
                 at = (top + down <= bottom) & (left + across <= right)
-                touched.append(np.stack([(top + down)[at], (left + across)[at], positions[at]]))
+                places = (top + down)[at], (left + across)[at], positions[at]
+                touched.append(np.stack(places, dtype=np.int32, casting="same_kind"))
         block_row, block_column, position = np.concatenate(touched, axis=1)
         order = np.lexsort((position, block_column, block_row))
         return block_row[order], block_column[order], position[order]
