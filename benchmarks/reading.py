@@ -34,7 +34,11 @@ from wsi.tiler import TilePlan, plan_tiles, read_tiles
 
 __all__ = ["main", "measure_reading"]
 
-CONTRACTS = {"256 px at 0.5 um/px": (256, 0.5), "50 px at 4 um/px": (50, 4.0)}
+CONTRACTS = {
+    "256 px at 0.5 um/px": (256, 0.5),
+    "50 px at 4 um/px": (50, 4.0),
+    "224 px at 0.7 um/px": (224, 0.7),
+}
 ROUNDS = 5
 SCRATCH_OFFSET = 16  # bytes off 64: libjpeg-turbo decodes past the caches into aligned memory
 
