@@ -19,12 +19,14 @@ from wsi.slide import Slide
 from wsi.tiler import TilePlan, read_tiles
 
 if TYPE_CHECKING:
+    from models.trials import Trial
     from models.tuning import Tuning
 
 __all__ = ["describe_tunings", "sample_tiles", "tune"]
 
 PHANTOM_PX = 12_000
 SAMPLE_TILES = 256
+STEADY = 1.2  # quiet runs of the same network differed by as much
 SAMPLE_BATCH = 32
 TRIAL_S = 1.0  # models.trials.TRIAL_S, here so that the command line loads no torch
 OVERLAPPED_TRIALS = 3  # of a trial's time: reading comes in bursts
@@ -60,9 +62,13 @@ def tune(
     with _phantom(phantom_px) as slide:
         plan = _plan(slide, model)
         trials = []
-        for trial in try_forms(model, _sample(slide, plan), tried, device, trial_s):
+        rgb = _sample(slide, plan)
+        for trial in try_forms(model, rgb, tried, device, trial_s):
             say(trial.to_text())
             trials.append(trial)
+        steady = _is_steady(trials[0], next(try_forms(model, rgb, tried[:1], device, trial_s)))
+        if not steady:
+            say("warning: other programs were busy meanwhile; run it again on a quiet machine")
         tuning = tuning_of(fastest(trials), tried)
         if where.type == "cpu":
             tuning = _share_threads(model, tuning, slide, plan, trial_s, say)
@@ -73,6 +79,7 @@ def tune(
         "kept": str(path),
         "trials": [trial.to_json() for trial in trials],
         "int8_loss": dict(tuning.loss) or None,
+        "steady": steady,
     }
 
 
@@ -96,6 +103,12 @@ def describe_tunings(folder: Path, device: str) -> dict[str, str]:
         untuned = "not measured here; `wsi doctor --tune` does it"
         found[card.name] = tuning.to_text() if tuning else untuned
     return found
+
+
+def _is_steady(first: "Trial", again: "Trial") -> bool:
+    """Whether the same way ran as fast at the end as at the beginning."""
+    slower, faster = sorted([first.tiles_s, again.tiles_s])
+    return faster <= STEADY * slower
 
 
 def _tune_int8(model: str, data: Path, say: Say) -> "Tuning":

@@ -12,13 +12,14 @@ from typer.testing import CliRunner
 
 from models.infer import load_classifier
 from models.registry import resolve_model
+from models.trials import Trial
 from models.tuning import Tuning, keep_tuning
 from service.cli import app
 from service.doctor import examine
 from service.pipeline import run_request
 from service.request import HeatmapRequest
 from service.settings import MachineSettings, Settings
-from service.tuning import describe_tunings, sample_tiles, tune
+from service.tuning import _is_steady, describe_tunings, sample_tiles, tune
 from tests.models.networks import make_card, write_model
 from wsi.phantom import draw_phantom
 
@@ -58,6 +59,13 @@ def test_what_was_found_is_kept_and_used(tmp_path: Path, model: Path) -> None:
     assert "tuned 20" in classifier.device
     assert len(heard) >= len(WAYS) + 3  # each way, other batches, threads
     assert any("filtered" in line for line in heard)
+
+
+@pytest.mark.parametrize(("again", "steady"), [(100, True), (118, True), (85, True), (60, False)])
+def test_a_machine_that_is_busy_meanwhile_is_noticed(again: float, steady: bool) -> None:
+    first = Trial("plain", "float32", 8, tiles_s=100)
+
+    assert _is_steady(first, replace(first, tiles_s=again)) is steady
 
 
 def test_a_run_says_in_its_record_that_it_was_tuned(tmp_path: Path, model: Path) -> None:
