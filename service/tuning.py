@@ -156,7 +156,9 @@ def _share_threads(
             torch.set_num_threads(threads)
             way = replace(tuning, threads=threads)
             rates[threads] = _overlapped_rate(model, way, slide, plan, least_s)
-            say(f"{threads} threads for the network: {rates[threads]:,.0f} tiles/s with reading")
+            say(
+                f"{threads} of {cores} cores for the network: {rates[threads]:,.0f} tiles/s with reading"
+            )
     finally:
         torch.set_num_threads(before)
     best = max(rates, key=lambda threads: rates[threads])

@@ -53,7 +53,7 @@ def test_what_was_found_is_kept_and_used(tmp_path: Path, model: Path) -> None:
 
     assert torch.get_num_threads() == before
     cores = len(os.sched_getaffinity(0))
-    assert any(line.startswith(f"{cores} threads") for line in heard)
+    assert any(line.startswith(f"{cores} of {cores} cores") for line in heard)
     assert Path(str(facts["kept"])).is_file()
     classifier = load_classifier(model, "cpu", tuning=tmp_path / "tuning")
     assert "tuned 20" in classifier.device
