@@ -1,6 +1,6 @@
 """What a heatmap consists of, piece by piece, each with its answer checked.
 
-python -m pytest benchmarks/micro --benchmark-only      # seconds of each
+python -m pytest benchmarks/micro --benchmark-enable --benchmark-only      # seconds of each
 python -m pytest benchmarks/micro --benchmark-disable   # as plain tests
 """
 
