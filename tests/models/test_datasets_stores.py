@@ -188,6 +188,24 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.
     assert [item.sha256 for item in store.pictures.items] == digests
 
 
+def test_a_stopped_run_goes_on_in_the_middle_of_a_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    small_shards(monkeypatch)
+    write_bach(tmp_path / "d", per_class=1, width=48, height=16)  # 3 tiles each, 4 a shard
+    pictures = open_data(tmp_path / "d")
+
+    def stop_after_the_second(done: int, _: int) -> None:
+        if done == 6:
+            raise KeyboardInterrupt
+
+    whole = decoded(pictures, tmp_path / "whole", how="tiles", px=16)
+    with pytest.raises(KeyboardInterrupt):
+        decoded(pictures, tmp_path / "s", how="tiles", px=16, progress=stop_after_the_second)
+    store = decoded(pictures, tmp_path / "s", how="tiles", px=16)
+    np.testing.assert_array_equal(store.batch(np.arange(12)), whole.batch(np.arange(12)))
+
+
 def test_a_lost_shard_is_no_black_picture(tmp_path: Path):
     folder = write_published(make_tiles(), tmp_path / "d")
     decoded(open_data(folder), tmp_path / "s", px=50)
