@@ -156,9 +156,8 @@ def _share_threads(
             torch.set_num_threads(threads)
             way = replace(tuning, threads=threads)
             rates[threads] = _overlapped_rate(model, way, slide, plan, least_s)
-            say(
-                f"{threads} of {cores} cores for the network: {rates[threads]:,.0f} tiles/s with reading"
-            )
+            rate = f"{rates[threads]:,.0f} tiles/s with reading"
+            say(f"{threads} of {cores} cores for the network: {rate}")
     finally:
         torch.set_num_threads(before)
     best = max(rates, key=lambda threads: rates[threads])
