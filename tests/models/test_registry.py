@@ -2,18 +2,75 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from models.card import file_sha256, write_card
 from models.errors import CardError, ModelError, UnknownModel, WeightsError
+from models.infer import load_classifier
 from models.painted import painted_card
 from models.registry import CLASSIFIERS, MODELS, build, list_models, load_builder, resolve_model
-from tests.models.networks import make_card, write_model
+from models.resnet_v2 import PreActivationBottleneck
+from tests.models.networks import make_card, make_network, make_rgb, write_model
 
 
 @pytest.mark.parametrize("architecture", MODELS)
 def test_each_architecture_builds_a_network_with_as_many_outputs_as_classes(architecture: str):
-    assert list(build(architecture, 3).parameters())[-1].shape == (3,)
+    with torch.device("meta"):  # no memory for its weights
+        network = build(architecture, 3)
+
+    assert list(network.parameters())[-1].shape == (3,)
+
+
+@pytest.mark.parametrize(
+    "architecture", ["resnet50v2", "vgg16", "convnext_pico", "resnet18-stem1", "breakhis-cnn"]
+)
+def test_a_network_of_this_project_s_own_serves_what_it_computed(architecture: str, tmp_path: Path):
+    """Through float16 on disk and batch norms folded into convolutions."""
+    classes = ("a", "b", "c")
+    card = write_model(tmp_path, make_card(
+        architecture=architecture, classes=classes, positive_class="c", input_px=50, tile_px=50
+    ))  # fmt: skip
+    rgb = make_rgb(2, 50)
+    pixels = torch.from_numpy(rgb).permute(0, 3, 1, 2) / 255
+    mean, std = (torch.tensor(value).view(3, 1, 1) for value in ((0.8, 0.6, 0.7), (0.1, 0.2, 0.2)))
+    network = make_network(3, architecture=architecture)
+    with torch.inference_mode():
+        expected = network.half().float()((pixels - mean) / std).softmax(1).numpy()
+
+    np.testing.assert_allclose(load_classifier(card, "cpu").predict(rgb), expected, atol=1e-4)
+
+
+def test_a_stride_of_one_sees_every_pixel():
+    """Twice the cells a side: 25 of a 50-px tile's 50 after the pooling, not 13."""
+    pixels = torch.zeros(1, 3, 50, 50)
+    sides = [
+        create_feature_extractor(build(name, 2).eval(), ["layer1"])(pixels)["layer1"].shape[-1]
+        for name in ("resnet18", "resnet18-stem1")
+    ]
+
+    assert sides == [13, 25]
+
+
+def test_pre_activation_leaves_the_shortcut_as_it_is():
+    """With its last convolution at zero a block of equal shape returns its input."""
+    block = PreActivationBottleneck(256, 64, 1).eval()
+    torch.nn.init.zeros_(block.conv3.weight)
+    features = torch.randn(1, 256, 4, 4)
+
+    torch.testing.assert_close(block(features.clone()), features)
+
+
+@pytest.mark.parametrize(("architecture", "millions"), [("resnet50v2", 25.5), ("vit_s_16", 22.1)])
+def test_a_network_has_as_many_parameters_as_its_paper_counts(architecture: str, millions: float):
+    """ImageNet's thousand classes: ResNet-50 of He et al.; ViT-S of Touvron et al."""
+    with torch.device("meta"):
+        network = build(architecture, 1000)
+
+    count = sum(parameter.numel() for parameter in network.parameters())
+    assert count / 1e6 == pytest.approx(millions, abs=0.1)
 
 
 @pytest.mark.parametrize("architecture", CLASSIFIERS)

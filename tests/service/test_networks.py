@@ -77,6 +77,21 @@ def test_training_writes_a_model_that_can_be_evaluated(
     assert json.loads(again.stdout) == {"model": str(card)}
 
 
+def test_a_recipe_is_tried_in_seconds_with_values_of_one_s_own(
+    tiny: None, data: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(RECIPE)
+    command = ("train", recipe, "--data", data, "-o", tmp_path / "runs", "--device", "cpu")
+    done = wsi(*command, "--smoke", "--set", "loss=focal", "--set", "augment.warp=0")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs" / "small-smoke" / "small-smoke.json").is_file()
+    assert "epoch 2 of 2" in done.stdout
+    refused = wsi(*command, "--set", "loss=hinge")
+    assert refused.returncode == 1
+    assert "loss is 'hinge'; use cross-entropy" in refused.stderr
+
+
 def test_part_that_is_none_is_refused(data: Path, tmp_path: Path) -> None:
     model = write_model(tmp_path / "model", 50, 4.0)
     done = wsi("evaluate", "--data", data, "-m", model, "--part", "exam")
