@@ -18,6 +18,7 @@ from service.sandbox.wire import SandboxLimits
 from service.settings import Settings
 from service.storage.artefacts import ZARR
 from service.storage.library import Library, StoredSlide
+from service.storage.pinned import PinnedSlides
 from service.storage.shelf import Shelf, StoredResult
 from wsi import __version__
 from wsi.deepzoom import Address, Pyramid
@@ -79,6 +80,7 @@ class Viewing:
     ) -> None:
         self._library, self._shelf = library, shelf
         self._readers = _open_readers(settings)
+        self._pinned = PinnedSlides()
         self.heatmaps = HeatmapTiles(settings.tile_cache_bytes // 2)
         self._slide_tiles = ByteCache(settings.tile_cache_bytes // 2)
         self.results = Lookups[SeenResult](KEPT_S, clock)
@@ -90,8 +92,9 @@ class Viewing:
         return SeenResult(stored, self.heatmaps.view(stored.folder / ZARR))
 
     def slide(self, principal: Principal, slide_id: str) -> SeenSlide:
-        """Raises NotFound, and what opening the slide raises."""
+        """Raises NotFound, SlideChanged, and what opening the slide raises."""
         stored = self._library.get(principal.tenant, slide_id)
+        self._pinned.require(stored)
         size0 = (stored.facts or {}).get("size0")
         if size0 is not None:
             return SeenSlide(stored, Size(*size0))

@@ -28,7 +28,7 @@ Seen = Annotated[SeenSlide, Depends(seen_slide)]
 @router.get(
     "/slide.dzi",
     response_class=Response,
-    responses=DZI | failures(422),
+    responses=DZI | failures(409, 422),
 )
 async def get_slide_dzi(request: Request, seen: Seen) -> Response:
     """Deep Zoom over level 0."""
@@ -41,7 +41,7 @@ async def get_slide_dzi(request: Request, seen: Seen) -> Response:
 @router.get(
     "/slide_files/{level:number}/{column:number}_{row:number}.jpeg",
     response_class=Response,
-    responses=JPEG | failures(422),
+    responses=JPEG | failures(409, 422),
 )
 async def get_slide_tile(
     request: Request,
@@ -61,7 +61,7 @@ async def get_slide_tile(
     )
 
 
-@router.get("/thumbnail.jpg", response_class=Response, responses=JPEG | failures(422))
+@router.get("/thumbnail.jpg", response_class=Response, responses=JPEG | failures(409, 422))
 async def get_thumbnail(
     request: Request,
     seen: Seen,

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 from service.errors import Stopped
 from service.operations.logs import configure_logs
 from service.settings import Settings
+from service.storage.pinned import require_unchanged
 from service.storage.reservation import Reservations
 from service.worker.channel import Channel, ChannelClosed
 from service.worker.failure import failure_of
 from service.worker.faults import Fault, no_fault
 from service.worker.lifeline import end_with_parent
 from service.worker.naming import neutral_name, telling_names
-from service.worker.pinned import require_unchanged
 from service.worker.scrubbing import scrub_logs
 
 if TYPE_CHECKING:

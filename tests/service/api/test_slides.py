@@ -1,6 +1,7 @@
 """Slides over HTTP."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,28 @@ def test_slide_below_a_shared_folder_is_named_by_its_path(
             answer = api.post("/v1/slides", json={"path": path})
             assert answer.status_code == status
             assert str(tmp_path) not in answer.text
+
+
+def test_a_slide_that_was_replaced_in_its_place_is_shown_no_more(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    slide = shared / "a.tiff"
+    slide.write_bytes(workshop.slide_bytes(1))
+    with Api(workshop, tmp_path / "data", slide_roots=(shared,)) as api:
+        url = api.post("/v1/slides", json={"path": "a.tiff"}).json()["links"]["dzi"]
+        before = api.get(url).status_code
+        later = slide.stat().st_mtime + 10
+        os.utime(slide, (later, later))
+        api.service.viewing.slides.clear()
+        touched = api.get(url).status_code
+        slide.write_bytes(workshop.slide_bytes(2))
+        os.utime(slide, (later + 1, later + 1))
+        api.service.viewing.slides.clear()
+        replaced = api.get(url)
+    assert (before, touched) == (200, 200)
+    assert (replaced.status_code, replaced.json()["type"]) == (409, "/problems/slide-changed")
 
 
 @pytest.mark.parametrize("body", [{}, {"path": "a", "upload_id": "b"}, {"url": "x"}, []])
