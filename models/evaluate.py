@@ -1,11 +1,11 @@
-"""How good a model is on labelled tiles, with intervals over patients."""
+"""How good models are on labelled pictures, with intervals over patients, and which is better."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,98 +13,77 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.card import ModelCard
-from models.datasets import TILE_MPP, TILE_PX, TileSet, load_tiles
-from models.errors import DatasetError, ModelError
+from models.errors import DatasetError
+from models.evaluation.classes import (
+    FIGURES,
+    bootstrap,
+    by_class,
+    confusion_of,
+    measure_classes,
+    predict,
+)
+from models.evaluation.comparing import Difference, Scored, compare_models
+from models.evaluation.matching import Matching, match_classes
+from models.evaluation.record import Evaluation, differences_text
+from models.evaluation.scoring import cut_for, score_pictures
+from models.evaluation.selection import IDC_LAYOUTS, Selection, is_complete, select_pictures
 from models.infer import Classifier, load_classifier
-from models.metrics import Interval, confusion, patient_bootstrap
-from models.split import IDC_SPLIT, PARTS, Split, read_split
+from models.metrics import Interval, measure, patient_bootstrap
 
-__all__ = ["Evaluation", "evaluate", "evaluate_classifier"]
+__all__ = [
+    "Assessment",
+    "Evaluation",
+    "ScoredModel",
+    "assess",
+    "evaluate",
+    "evaluate_classifier",
+    "select_pictures",
+]
 
-STEP = 2048  # tiles between two reports of progress
-
-LABELS = {
-    "auc": "AUC",
-    "average_precision": "average precision",
-    "balanced_accuracy": "balanced accuracy",
-    "f1": "F1",
-    "brier": "Brier score",
-    "ece": "calibration error (ECE)",
-}
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """metrics: by name, 95 % intervals over resampled patients. confusion: rows are the truth,
-    columns the prediction at `threshold`, negative class first. patients_of: how many of the
-    patients are in which part of the split; 'unlisted' are in none. complete_patients: those whose
-    whole slide is known to be there.
-    """
+class ScoredModel:
+    """What the figures come from. label, predicted: int64 (n,), into `evaluation.classes`; prob:
+    float32 (n, classes); patient: str (n,)."""
 
-    model: str
-    version: str
-    card_sha256: str
-    weights_sha256: str | None
-    device: str
-    data: str
-    part: str | None
-    tiles: int
-    patients: int
-    patients_of: dict[str, int]
-    complete_patients: int  # whose whole slide is known to be there
-    complete_tiles: int
-    positives: int
-    positive_class: str
-    negative_class: str  # of several it is "other"
-    threshold: float
-    rounds: int
-    metrics: dict[str, Interval]
-    confusion: tuple[tuple[int, int], tuple[int, int]]
+    name: str  # unique among those that are compared
+    evaluation: Evaluation
+    label: NDArray[np.int64]
+    prob: NDArray[np.float32]
+    predicted: NDArray[np.int64]
+    patient: NDArray[np.str_]
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What a reader of the figures has to know."""
-        found = []
-        seen = sum(self.patients_of.get(part, 0) for part in ("train", "validation"))
-        if self.part is None and seen:
-            found.append(
-                f"{seen} of {self.patients} patients are in the split's train or validation part: a"
-                " model that was made with that split knows them; evaluate the part 'test'"
-            )
-        if 0 < self.complete_patients < self.patients:
-            found.append(
-                f"{self.complete_patients} complete slides give {self.complete_tiles:,} of the "
-                f"{self.tiles:,} tiles and outweigh the sampled patients; look at them apart"
-            )
-        return tuple(found)
+    def measure(self, index: NDArray[np.int64]) -> dict[str, float]:
+        """Figures on the rows of an index."""
+        label, prob = self.label[index], self.prob[index]
+        if self.evaluation.threshold is None:
+            return measure_classes(label, prob, self.predicted[index])
+        return measure(label, prob[:, 1], self.evaluation.threshold)
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """Models on the same pictures; differences: of each but the first to the first."""
+
+    models: tuple[ScoredModel, ...]
+    differences: tuple[Difference, ...]
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"warnings": list(self.warnings)}
+        """One model's is that of its evaluation."""
+        records = [one.evaluation.to_json() for one in self.models]
+        if len(records) == 1:
+            return records[0]
+        found = [
+            {**vars(one), "interval": vars(one.interval), "is_clear": one.is_clear}
+            for one in self.differences
+        ]
+        return {"models": records, "differences": found}
 
     def to_text(self) -> str:
-        """The same as a table for people."""
-        name = self.positive_class
-        return "\n".join(
-            [
-                f"{self.model} {self.version} on {self.data}"
-                + (f", part {self.part}" if self.part else ""),
-                f"{self.tiles:,} tiles of {self.patients} patients, "
-                f"{self.positives / self.tiles:.1%} {name}; threshold {self.threshold:g}",
-                "",
-                f"{'metric':<26}{'value':>8}   95 % interval over patients",
-                *(_row(metric, interval) for metric, interval in self.metrics.items()),
-                "",
-                *self._confusion_lines(),
-                *(f"\nwarning: {warning}" for warning in self.warnings),
-            ]
-        )
-
-    def _confusion_lines(self) -> Iterator[str]:
-        names = (self.negative_class, self.positive_class)
-        width = max(map(len, names)) + len("predicted ") + 2
-        yield " " * width + "".join(f"{'predicted ' + name:>{width}}" for name in names)
-        for name, counts in zip(names, self.confusion, strict=True):
-            yield f"{'truly ' + name:<{width}}" + "".join(f"{count:>{width},}" for count in counts)
+        texts = [one.evaluation.to_text() for one in self.models]
+        return "\n\n".join([*texts, *([differences_text(self.differences)] * (len(texts) > 1))])
 
 
 def evaluate(
@@ -113,112 +92,196 @@ def evaluate(
     *,
     part: str | None = None,
     complete: bool | None = None,
-    split: Path = IDC_SPLIT,
+    split: Path | None = None,
     device: str = "auto",
     batch_size: int | None = None,
     trust_code: bool = False,
     rounds: int = 1000,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Evaluation:
-    """The model of `resolve_model` on a folder of labelled tiles, or on one part of its split.
+    """The model of `resolve_model` on a folder of labelled pictures, or on one part of its split.
 
     complete: only patients whose whole slide is there (True) or only a sample of it (False); in one
-    pool a few slides outweigh all sampled patients, because they have most of the tiles.
-    rounds: of the bootstrap. progress: called with tiles done and tiles in all. Raises ModelError.
+    pool a few slides outweigh all sampled patients, because they have most of the tiles. split: see
+    select_pictures. rounds: of the bootstrap. progress: called with pictures done and pictures in
+    all. Raises ModelError.
     """
-    tiles, divided = load_tiles(data), read_split(split)
-    chosen = _chosen(divided, tiles, part, complete, data)
-    classifier = load_classifier(model, device, batch_size=batch_size, trust_code=trust_code)
-    with closing(classifier):
-        return evaluate_classifier(
-            classifier, chosen, divided, data=data.name, part=part, rounds=rounds, progress=progress
-        )
+    selection = select_pictures(data, part=part, complete=complete, split=split)
+    found = assess(
+        [model],
+        selection,
+        device=device,
+        batch_size=batch_size,
+        trust_code=trust_code,
+        rounds=rounds,
+        progress=progress,
+    )
+    return found.models[0].evaluation
+
+
+def assess(
+    models: Sequence[str | Path],
+    selection: Selection,
+    *,
+    device: str = "auto",
+    batch_size: int | None = None,
+    trust_code: bool = False,
+    rounds: int = 1000,
+    progress: Progress | None = None,
+) -> Assessment:
+    """Each model on the same pictures, one after the other, and all compared with the first.
+
+    progress: counts pictures times models. Raises ModelError.
+    """
+    scored: list[ScoredModel] = []
+    for model in models:
+        classifier = load_classifier(model, device, batch_size=batch_size, trust_code=trust_code)
+        with closing(classifier):
+            one = evaluate_classifier(
+                classifier,
+                selection,
+                name=_unique(classifier.card.name, [other.name for other in scored]),
+                rounds=rounds,
+                progress=_continued(progress, len(scored), len(models)),
+            )
+        _require_same_classes(scored, one)
+        scored.append(one)
+    return Assessment(tuple(scored), tuple(_compare(scored, rounds)))
 
 
 def evaluate_classifier(
     classifier: Classifier,
-    tiles: TileSet,
-    split: Split,
+    selection: Selection,
     *,
-    data: str,
-    part: str | None = None,
+    name: str | None = None,
     rounds: int = 1000,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
+) -> ScoredModel:
+    """Two classes at the card's threshold, more by the largest probability."""
+    card, pictures = classifier.card, selection.pictures
+    matching = match_classes(card, pictures.classes)
+    answer = score_pictures(classifier, pictures, cut_for(card, pictures), progress)
+    label, prob = matching.label(pictures.label), matching.prob(answer)
+    positive = 1 if len(matching.names) == 2 else None
+    predicted = predict(prob, positive, card.threshold)
+    scores = _Scores(matching, label, prob, predicted, pictures.patient)
+    evaluation = _record(card, classifier.device, selection, scores, rounds)
+    return ScoredModel(name or card.name, evaluation, label, prob, predicted, pictures.patient)
+
+
+@dataclass(frozen=True)
+class _Scores:
+    matching: Matching
+    label: NDArray[np.int64]
+    prob: NDArray[np.float32]
+    predicted: NDArray[np.int64]
+    patient: NDArray[np.str_]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.matching.names
+
+
+def _record(
+    card: ModelCard, device: str, selection: Selection, scores: _Scores, rounds: int
 ) -> Evaluation:
-    """Predictions at the card's threshold; data, part: names for the record."""
-    card = classifier.card
-    _require_same_contract(card)
-    prob = _score(classifier, tiles, progress)[:, card.positive_index]
-    (tn, fp), (fn, tp) = confusion(tiles.label, prob, card.threshold).tolist()
-    listed = {row.patient: row.part for row in split.rows}
+    names, label, pictures = scores.names, scores.label, selection.pictures
+    macro, each = _figures_of_classes(scores, rounds)
+    is_two = len(names) == 2
+    whole = is_complete(pictures)
+    at = names.index(card.positive_class)
     return Evaluation(
         model=card.name,
         version=card.version,
         card_sha256=card.sha256,
         weights_sha256=card.weights_sha256,
-        device=classifier.device,
-        data=data,
-        part=part,
-        tiles=len(tiles),
-        patients=len(tiles.patients),
-        patients_of=dict(Counter(listed.get(name, "unlisted") for name in tiles.patients)),
-        complete_patients=len(tiles.select(_is_complete(tiles)).patients),
-        complete_tiles=int(_is_complete(tiles).sum()),
-        positives=int(tiles.label.sum()),
+        device=device,
+        data=pictures.folder.name,
+        part=selection.part,
+        tiles=len(pictures),
+        patients=len(pictures.patients),
+        patients_of=_patients_of(selection),
+        complete_patients=len(pictures.select(whole).patients),
+        complete_tiles=int(whole.sum()),
+        positives=int((label == at).sum()),
         positive_class=card.positive_class,
-        negative_class=_negative_class(card),
-        threshold=card.threshold,
+        negative_class=names[0] if is_two else "other",
+        threshold=card.threshold if is_two else None,
         rounds=rounds,
-        metrics=patient_bootstrap(tiles.label, prob, tiles.patient, card.threshold, rounds=rounds),
-        confusion=((tn, fp), (fn, tp)),
+        metrics=_figures_of_two(card, scores, rounds) if is_two else macro,
+        confusion=tuple(
+            tuple(row) for row in confusion_of(label, scores.predicted, len(names)).tolist()
+        ),
+        classes=names,
+        support={name: int((label == i).sum()) for i, name in enumerate(names)},
+        macro=macro,
+        by_class=each,
+        split=selection.split_name,
+        patients_known=pictures.patients_known,
+        is_tiles=pictures.layout in IDC_LAYOUTS,
+        notes=(scores.matching.note,) if scores.matching.note else (),
     )
 
 
-def _chosen(
-    split: Split, tiles: TileSet, part: str | None, complete: bool | None, data: Path
-) -> TileSet:
-    if part is not None and part not in PARTS:
-        raise DatasetError(f"part {part!r}: use {', '.join(PARTS)}")
-    taken = tiles if part is None else split.take(tiles, part)
-    if complete is not None:
-        taken = taken.select(_is_complete(taken) == complete)
-    if not len(taken):
-        kind = {None: "", True: "complete ", False: "sampled "}[complete]
-        where = f" in the part {part!r} of the split" if part else ""
-        raise DatasetError(f"no {kind}patient of {data} is{where or ' there'}")
-    return taken
+def _patients_of(selection: Selection) -> dict[str, int]:
+    listed = {row.patient: row.part for row in selection.split.rows} if selection.split else {}
+    return dict(Counter(listed.get(one, "unlisted") for one in selection.pictures.patients))
 
 
-def _is_complete(tiles: TileSet) -> NDArray[np.bool_]:
-    """Of each tile, whether all of its patient's tiles are known to be there: bool (n,)."""
-    partly = np.unique(tiles.patient[~tiles.complete])
-    return ~np.isin(tiles.patient, partly)
+def _figures_of_two(card: ModelCard, scores: _Scores, rounds: int) -> dict[str, Interval]:
+    return patient_bootstrap(
+        scores.label, scores.prob[:, 1], scores.patient, card.threshold, rounds=rounds
+    )
 
 
-def _negative_class(card: ModelCard) -> str:
-    others = [name for name in card.classes if name != card.positive_class]
-    return others[0] if len(others) == 1 else "other"
+def _figures_of_classes(
+    scores: _Scores, rounds: int
+) -> tuple[dict[str, Interval], dict[str, dict[str, Interval]]]:
+    """Means over the classes, and the figures of each, over the same resamples."""
+    names = scores.names
+
+    def figures(index: NDArray[np.int64]) -> dict[str, float]:
+        label, prob, predicted = scores.label[index], scores.prob[index], scores.predicted[index]
+        of_each = by_class(label, prob, predicted, names)
+        flat = {
+            f"{i} {figure}": float(getattr(one, figure))
+            for i, one in enumerate(of_each)
+            for figure in FIGURES
+        }
+        return measure_classes(label, prob, predicted, of_each) | flat
+
+    found = bootstrap(scores.label, scores.patient, figures, rounds=rounds)
+    each = {
+        name: {figure: found.pop(f"{i} {figure}") for figure in FIGURES}
+        for i, name in enumerate(names)
+    }
+    return found, each
 
 
-def _require_same_contract(card: ModelCard) -> None:
-    if card.tile_px != TILE_PX or abs(card.mpp / TILE_MPP - 1) > 0.1:
-        raise ModelError(
-            f"{card.name} takes {card.tile_px} px at {card.mpp:g} um/px; these tiles are "
-            f"{TILE_PX} px at {TILE_MPP:g} um/px, so it cannot be evaluated on them"
+def _compare(scored: Sequence[ScoredModel], rounds: int) -> list[Difference]:
+    if len(scored) < 2:
+        return []
+    measures: dict[str, Scored] = {one.name: one.measure for one in scored}
+    return compare_models(measures, scored[0].label, scored[0].patient, rounds=rounds)
+
+
+def _require_same_classes(scored: Sequence[ScoredModel], one: ScoredModel) -> None:
+    if scored and not np.array_equal(scored[0].label, one.label):
+        first = scored[0].evaluation
+        raise DatasetError(
+            f"{first.model} is positive for {first.positive_class}, {one.evaluation.model} for "
+            f"{one.evaluation.positive_class}, which is another class of the set; evaluate them "
+            "apart"
         )
 
 
-def _score(
-    classifier: Classifier, tiles: TileSet, progress: Callable[[int, int], None] | None
-) -> NDArray[np.float32]:
-    prob = np.empty((len(tiles), len(classifier.card.classes)), np.float32)
-    for start in range(0, len(tiles), STEP):
-        prob[start : start + STEP] = classifier.predict(tiles.rgb[start : start + STEP])
-        if progress is not None:
-            progress(min(start + STEP, len(tiles)), len(tiles))
-    return prob
+def _unique(name: str, taken: Sequence[str]) -> str:
+    number = 1 + sum(other == name or other.startswith(f"{name} (") for other in taken)
+    return name if number == 1 else f"{name} ({number})"
 
 
-def _row(metric: str, interval: Interval) -> str:
-    name = LABELS.get(metric, metric)
-    return f"{name:<26}{interval.value:>8.3f}   {interval.low:.3f} to {interval.high:.3f}"
+def _continued(progress: Progress | None, number: int, models: int) -> Progress | None:
+    """That of the number-th model, as a part of them all."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(number * total + done, models * total)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from tests.models.labelled import make_tiles, write_packed, write_published
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """Dark tiles are class 1, so brightness is the wrong way round: AUC near 0."""
-    write_card(painted_card(), tmp_path / "painted.json")
+    card = replace(painted_card(), classes=("non_idc", "idc"), positive_class="idc")
+    write_card(card, tmp_path / "painted.json")
     return tmp_path / "painted.json"
 
 
@@ -123,9 +125,9 @@ def test_an_evaluation_is_json_and_a_table(tmp_path: Path, model: Path):
     assert record["metrics"]["auc"].keys() == {"value", "low", "high"}
     assert record["confusion"] == [list(row) for row in found.confusion]
     text = found.to_text()
-    assert "32 tiles of 4 patients, 50.0% painted" in text
+    assert "32 tiles of 4 patients, 50.0% idc" in text
     assert "balanced accuracy" in text
-    assert "truly painted" in text
+    assert "truly idc" in text
 
 
 def test_progress_ends_with_all_tiles(tmp_path: Path, model: Path):
