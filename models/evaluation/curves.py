@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from models.evaluation.regions import Froc
+    from models.evaluation.slides import ScoredSlide
 
 __all__ = [
     "draw_confusion",
@@ -25,6 +26,7 @@ __all__ = [
     "draw_precision_recall",
     "draw_reliability",
     "draw_roc",
+    "draw_slides",
     "draw_training",
 ]
 
@@ -36,6 +38,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 DASHES = ("-", "--", "-.", ":")
 SIDE_IN, DPI = 4.4, 130
 BINS = 15
+SLIDES_A_ROW = 5
 
 
 def draw_roc(label: Labels, models: Mapping[str, Probs]) -> bytes:
@@ -132,6 +135,29 @@ def draw_training(history: Mapping[str, Sequence[float]], *, chosen: int | None 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     right.set_ylim(0, 1)
     axes.legend(lines, [str(line.get_label()) for line in lines], fontsize=8, frameon=False)
+    return _png(figure)
+
+
+def draw_slides(slides: Sequence[ScoredSlide]) -> bytes:
+    """Labels above, heatmap below, a column a slide; grey where there is none. No tissue."""
+    columns = min(len(slides), SLIDES_A_ROW)
+    bands = -(-len(slides) // columns)
+    figure = _blank(2.2 * columns + 1.0, 4.6 * bands)
+    axes = figure.subplots(2 * bands, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for i, slide in enumerate(slides):
+        band, column = divmod(i, columns)
+        upper, lower = axes[2 * band][column], axes[2 * band + 1][column]
+        for axis, cells in ((upper, slide.truth), (lower, slide.prob)):
+            shown = axis.imshow(cells, vmin=0, vmax=1, cmap="viridis", interpolation="nearest")
+            axis.set(xticks=[], yticks=[], facecolor="0.92")
+            axis.set_axis_on()
+        upper.set_title(f"{slide.patient}\nAUC {slide.ranking[0]:.3f}", fontsize=9)
+        if column == 0:
+            upper.set_ylabel("labels", fontsize=9)
+            lower.set_ylabel("probability", fontsize=9)
+    figure.colorbar(shown, ax=axes, shrink=0.6, pad=0.01)
     return _png(figure)
 
 

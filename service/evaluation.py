@@ -1,0 +1,71 @@
+"""Complete slides of a labelled set through the main job, for comparison with their labels."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from models.datasets import TILE_PX, TileSet
+from models.errors import DatasetError
+from models.evaluation.slides import ScoredSlide
+from models.mosaics import patient_mosaic, write_patient_slide
+from service.pipeline import run_request
+from service.request import HeatmapRequest
+from wsi.export import ome_zarr
+
+__all__ = ["score_patient", "score_patients"]
+
+
+def score_patients(
+    tiles: TileSet,
+    patients: Sequence[str],
+    model: str,
+    *,
+    device: str = "auto",
+    trust_code: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[ScoredSlide]:
+    """Each complete patient put together as a slide and run as `wsi heatmap` runs it, tissue mask
+    included; nothing of it is kept on disk. Raises DatasetError, WsiError, ModelError.
+    """
+    if not patients:
+        raise DatasetError(
+            "no patient here has a complete slide to put together; name the data of complete "
+            "patients, or leave out --slides"
+        )
+    found = []
+    for patient in patients:
+        with tempfile.TemporaryDirectory(prefix="wsi-slide-") as folder:
+            found.append(
+                score_patient(
+                    tiles, patient, model, Path(folder), device=device, trust_code=trust_code
+                )
+            )
+        if progress is not None:
+            progress(len(found), len(patients))
+    return found
+
+
+def score_patient(
+    tiles: TileSet,
+    patient: str,
+    model: str,
+    folder: Path,
+    *,
+    device: str = "auto",
+    trust_code: bool = False,
+) -> ScoredSlide:
+    """folder: for the slide and its result. Raises DatasetError, WsiError, ModelError."""
+    slide = folder / "slide.tiff"
+    write_patient_slide(patient_mosaic(tiles, patient), slide)
+    request = HeatmapRequest(
+        slide=str(slide), model=model, device=device, trust_code=trust_code, formats=("ome-zarr",)
+    )
+    result = run_request(request, folder / "out")
+    heatmap = ome_zarr.read(result.folder / "heatmap.zarr")
+    own = tiles.of_patients([patient])
+    column, row = ((own.xy - 1) // TILE_PX).T
+    truth = np.full(heatmap.positive.shape, np.nan, np.float32)
+    truth[row, column] = own.label
+    return ScoredSlide(patient, truth, heatmap.positive, heatmap.threshold)
