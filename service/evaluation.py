@@ -6,15 +6,27 @@ from pathlib import Path
 
 import numpy as np
 
-from models.datasets import TILE_PX, TileSet
+from models.datasets import TILE_PX, Pictures, TileSet
 from models.errors import DatasetError
+from models.evaluation.selection import IDC_LAYOUTS, is_complete
 from models.evaluation.slides import ScoredSlide
 from models.mosaics import patient_mosaic, write_patient_slide
 from service.pipeline import run_request
 from service.request import HeatmapRequest
 from wsi.export import ome_zarr
 
-__all__ = ["score_patient", "score_patients"]
+__all__ = ["complete_patients", "score_patient", "score_patients"]
+
+
+def complete_patients(pictures: Pictures) -> list[str]:
+    """Those whose slide can be put together. Raises DatasetError where there is none."""
+    patients = pictures.select(is_complete(pictures)).patients
+    if pictures.layout not in IDC_LAYOUTS or not patients:
+        raise DatasetError(
+            f"no patient of {pictures.folder} that was asked for is known to be complete, so no "
+            "slide can be put together; leave out --slides, or ask for another part"
+        )
+    return patients
 
 
 def score_patients(
@@ -27,13 +39,8 @@ def score_patients(
     progress: Callable[[int, int], None] | None = None,
 ) -> list[ScoredSlide]:
     """Each complete patient put together as a slide and run as `wsi heatmap` runs it, tissue mask
-    included; nothing of it is kept on disk. Raises DatasetError, WsiError, ModelError.
+    included; nothing of it is kept on disk. Raises WsiError, ModelError.
     """
-    if not patients:
-        raise DatasetError(
-            "no patient here has a complete slide to put together; name the data of complete "
-            "patients, or leave out --slides"
-        )
     found = []
     for patient in patients:
         with tempfile.TemporaryDirectory(prefix="wsi-slide-") as folder:

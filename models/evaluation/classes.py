@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import DatasetError
-from models.metrics import Interval, expected_calibration_error
+from models.metrics import Interval, expected_calibration_error, rank_figures
 
 __all__ = [
     "FIGURES",
@@ -23,7 +23,6 @@ __all__ = [
     "confusion_of",
     "measure_classes",
     "predict",
-    "rank_figures",
 ]
 
 Labels = NDArray[np.int64]
@@ -60,19 +59,6 @@ def predict(prob: Probs, positive: int | None = None, threshold: float = 0.5) ->
 def confusion_of(label: Labels, predicted: Labels, count: int) -> NDArray[np.int64]:
     """(count, count): rows are the truth, columns the prediction."""
     return np.bincount(count * label + predicted, minlength=count * count).reshape(count, count)
-
-
-def rank_figures(is_true: NDArray[np.bool_], prob: NDArray[np.floating]) -> tuple[float, float]:
-    """AUC and average precision: scikit-learn's values, but a bootstrap asks for them thousands of
-    times, and here they cost a tenth. Both True and False are needed."""
-    order = np.argsort(-prob, kind="stable")
-    ranked = prob[order]
-    last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)  # of equal probabilities
-    hits = np.cumsum(is_true[order])[last].astype(np.float64)
-    misses = last + 1 - hits
-    gained = np.diff(hits, prepend=0)
-    auc = (np.diff(misses, prepend=0) * (hits - gained / 2)).sum() / (hits[-1] * misses[-1])
-    return float(auc), float((gained * hits / (last + 1)).sum() / hits[-1])
 
 
 def by_class(

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import DatasetError
-from models.evaluation.classes import rank_figures
 from models.evaluation.regions import Froc, Overlap, free_response, overlap
+from models.metrics import rank_figures
 
 __all__ = ["ScoredSlide", "SlideEvaluation", "evaluate_slides"]
 

@@ -13,12 +13,13 @@ from types import FrameType
 import typer
 
 from service.cli.datasets import data_app
+from service.cli.evaluation import evaluate
 from service.cli.explain import explain
 from service.cli.heatmaps import batch, export, heatmap
 from service.cli.keeping import gc
 from service.cli.keys import keys_app
 from service.cli.machine import doctor
-from service.cli.networks import evaluate, models_app, train
+from service.cli.networks import models_app, train
 from service.cli.server import serve, worker
 from service.cli.slides import info, mask, phantom, tile
 

@@ -1,30 +1,23 @@
-"""Commands about models: models, train, evaluate."""
+"""Commands about models: models, train."""
 
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.options import AsJson, BatchSize, Device, Quiet, TrustCode
-from service.cli.terminal import TerminalProgress, counted, print_json, say
+from service.cli.options import AsJson, Device, Quiet
+from service.cli.terminal import TerminalProgress, print_json, say
 from service.request import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from models.train import TrainProgress
 
-__all__ = ["evaluate", "models_app", "train"]
+__all__ = ["models_app", "train"]
 
 models_app = typer.Typer(
     help="The models there are, and weights from elsewhere.", no_args_is_help=True
 )
-
-
-class Patients(StrEnum):
-    ALL = "all"
-    SAMPLED = "sampled"
-    COMPLETE = "complete"
 
 
 @models_app.command("list")
@@ -144,35 +137,3 @@ def _epochs_reported(
             say(str(state))
 
     return report
-
-
-def evaluate(
-    data: Annotated[Path, typer.Option("--data", help="Folder of labelled tiles.")],
-    model: Annotated[str, typer.Option("--model", "-m")] = DEFAULT_MODEL,
-    part: Annotated[
-        str | None, typer.Option(help="Only patients of this part of the split: test, …")
-    ] = None,
-    patients: Annotated[
-        Patients, typer.Option(help="Complete slides and sampled patients belong apart.")
-    ] = Patients.ALL,
-    device: Device = "auto",
-    batch_size: BatchSize = 128,
-    trust_code: TrustCode = False,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-) -> None:
-    """How good a model is on labelled tiles, with patient-bootstrap 95 % intervals."""
-    from models.evaluate import evaluate as run_evaluation
-
-    with TerminalProgress(quiet=quiet) as progress:
-        result = run_evaluation(
-            model,
-            data,
-            part=part,
-            complete={Patients.COMPLETE: True, Patients.SAMPLED: False}.get(patients),
-            device=device,
-            batch_size=batch_size,
-            trust_code=trust_code,
-            progress=counted("tiles", progress),
-        )
-    print_json(result.to_json()) if as_json else say(result.to_text())

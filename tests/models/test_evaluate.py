@@ -7,11 +7,16 @@ import pytest
 from sklearn import metrics
 
 from models.card import write_card
+from models.datasets import open_data
+from models.datasets.digests import with_digests
 from models.errors import DatasetError, ModelError
-from models.evaluate import evaluate
+from models.evaluate import assess, evaluate, select_pictures
+from models.metrics import Interval
 from models.painted import MeanChannelClassifier, painted_card
 from models.split import PatientRow, Split, write_split
+from models.stratification import draw_stratified
 from tests.models.labelled import make_tiles, write_packed, write_published
+from tests.models.pictures import write_bach
 
 
 @pytest.fixture
@@ -177,3 +182,87 @@ def test_no_complete_slide_is_a_clear_error(tmp_path: Path, model: Path):
     data = write_published(make_tiles(), tmp_path / "data")
     with pytest.raises(DatasetError, match=r"no complete patient of .*data is there"):
         evaluate(model, data, complete=True)
+
+
+def write_classes(path: Path, *, threshold: float = 0.5, mpp: float = 0.42) -> Path:
+    """A model of the four classes of BACH: the redder, the more invasive."""
+    card = replace(
+        painted_card(32, mpp),
+        name=path.stem,
+        classes=("normal", "benign", "in_situ", "invasive"),
+        positive_class="invasive",
+        threshold=threshold,
+    )
+    write_card(card, path)
+    return path
+
+
+def test_of_four_classes_the_largest_wins_and_each_has_its_figures(tmp_path: Path):
+    write_bach(tmp_path / "bach", per_class=3)
+    found = evaluate(write_classes(tmp_path / "four.json"), tmp_path / "bach", rounds=5)
+    assert found.threshold is None
+    assert found.classes == ("normal", "benign", "in_situ", "invasive")
+    assert [sum(row) for row in found.confusion] == [3, 3, 3, 3]
+    assert found.by_class["benign"].keys() == {
+        "precision", "recall", "f1", "auc", "average_precision"
+    }  # fmt: skip
+    assert "12 pictures: 3 normal, 3 benign, 3 in_situ, 3 invasive" in found.to_text()
+
+
+def test_where_patients_are_not_known_intervals_are_over_pictures(tmp_path: Path):
+    write_bach(tmp_path / "bach", per_class=3)
+    found = evaluate(write_classes(tmp_path / "four.json"), tmp_path / "bach", rounds=5)
+    assert found.unit == "pictures"
+    assert "95 % interval over pictures" in found.to_text()
+    assert any("does not say of which patient" in warning for warning in found.warnings)
+
+
+def test_the_part_of_a_set_without_a_split_is_that_of_the_recipes(tmp_path: Path):
+    write_bach(tmp_path / "bach", per_class=6)
+    drawn = draw_stratified(with_digests(open_data(tmp_path / "bach")), 0, tolerance=1.0)
+    model = write_classes(tmp_path / "four.json")
+    found = evaluate(model, tmp_path / "bach", part="test", rounds=5)
+    assert found.patients_of == {"test": len(drawn.patients("test"))}
+    assert "seed 0" in str(found.split)
+
+
+def test_models_are_compared_on_the_same_resamples(tmp_path: Path, model: Path):
+    folder = write_published(make_tiles(), tmp_path / "data")
+    found = assess([model, model], select_pictures(folder), rounds=20)
+    assert [one.name for one in found.models] == ["mean-channel", "mean-channel (2)"]
+    assert {one.interval for one in found.differences} == {Interval(0.0, 0.0, 0.0)}
+    assert "mean-channel (2) less mean-channel" in found.to_text()
+    assert found.to_json().keys() == {"models", "differences"}
+
+
+def test_a_higher_threshold_finds_fewer_and_the_difference_says_so(tmp_path: Path):
+    """Pale tiles, red 230, are class 0 and over both thresholds; dark ones, red 120, over one."""
+    for name, threshold in (("low", 0.3), ("high", 0.7)):
+        card = replace(
+            painted_card(), name=name, threshold=threshold, classes=("non_idc", "idc"),
+            positive_class="idc",
+        )  # fmt: skip
+        write_card(card, tmp_path / f"{name}.json")
+    selection = select_pictures(write_published(make_tiles(), tmp_path / "data"))
+    found = assess([tmp_path / "low.json", tmp_path / "high.json"], selection, rounds=20)
+    recall = next(one for one in found.differences if one.figure == "recall")
+    auc = next(one for one in found.differences if one.figure == "auc")
+    assert (recall.interval.value, recall.is_clear) == (-1.0, True)
+    assert (auc.interval.value, auc.is_clear) == (0.0, False)
+
+
+def test_models_with_other_positive_classes_are_not_compared(tmp_path: Path):
+    for positive in ("non_idc", "idc"):
+        card = replace(
+            painted_card(), name=positive, classes=("non_idc", "idc"), positive_class=positive
+        )
+        write_card(card, tmp_path / f"{positive}.json")
+    selection = select_pictures(write_published(make_tiles(), tmp_path / "data"))
+    with pytest.raises(DatasetError, match="evaluate them apart"):
+        assess([tmp_path / "non_idc.json", tmp_path / "idc.json"], selection, rounds=5)
+
+
+def test_classes_that_do_not_fit_are_one_sentence(tmp_path: Path, model: Path):
+    write_bach(tmp_path / "bach")
+    with pytest.raises(DatasetError, match="knows the classes non_idc, idc, the set has"):
+        evaluate(model, tmp_path / "bach", rounds=5)

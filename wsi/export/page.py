@@ -14,8 +14,11 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """A page that came by mail can load nothing and run nothing, whatever a slide's name holds."""
 
 
-def make_page(*, heading: str, title: str, lead: str, notice: str, body: str) -> str:
-    """All of it HTML. heading: a name, shown whichever way it is written."""
+def make_page(
+    *, heading: str, title: str, lead: str, notice: str, body: str, style: str = ""
+) -> str:
+    """All of it HTML. heading: a name, shown whichever way it is written. style: CSS of this page
+    beside STYLE, whose colours it may use."""
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -24,7 +27,7 @@ def make_page(*, heading: str, title: str, lead: str, notice: str, body: str) ->
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{title}</title>
-<style>{STYLE}</style>
+<style>{STYLE}{style}</style>
 </head>
 <body>
 <header>

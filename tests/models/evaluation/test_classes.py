@@ -5,8 +5,14 @@ import pytest
 from sklearn import metrics
 
 from models.errors import DatasetError
-from models.evaluation.classes import bootstrap, by_class, confusion_of, measure_classes, predict
-from models.metrics import measure
+from models.evaluation.classes import (
+    bootstrap,
+    by_class,
+    confusion_of,
+    measure_classes,
+    predict,
+)
+from models.metrics import measure, rank_figures
 
 NAMES = ("normal", "benign", "in situ", "invasive")
 
@@ -60,6 +66,23 @@ def test_each_class_has_its_own_figures():
     assert (second.support, second.recall) == (2, 1.0)
     assert second.precision == pytest.approx(2 / 3)
     assert first.auc == second.auc == 1.0
+
+
+@pytest.mark.parametrize("digits", [1, 8])
+def test_ranking_is_that_of_scikit_learn_also_with_ties(digits: int):
+    label, prob = make_scores(classes=2, n=300)
+    score = prob[:, 1].round(digits)
+    expected = metrics.roc_auc_score(label, score), metrics.average_precision_score(label, score)
+    assert rank_figures(label == 1, score) == pytest.approx(expected)
+
+
+def test_figures_of_a_class_are_those_of_scikit_learn():
+    label, prob = make_scores()
+    predicted = predict(prob)
+    expected = metrics.precision_recall_fscore_support(label, predicted)
+    found = by_class(label, prob, predicted, NAMES)
+    for i, name in enumerate(("precision", "recall", "f1", "support")):
+        assert [getattr(one, name) for one in found] == pytest.approx(expected[i].tolist())
 
 
 def test_a_class_without_a_picture_is_named():
