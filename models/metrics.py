@@ -53,7 +53,7 @@ def measure(label: Labels, prob: Probs, threshold: float) -> dict[str, float]:
         "auc": auc,
         "average_precision": average_precision,
         **_counted(label, prob, threshold),
-        "brier": float(((prob - label) ** 2).mean()),
+        "brier": float(((prob.astype(np.float64) - label) ** 2).mean()),
         "ece": expected_calibration_error(label, prob),
     }
 

@@ -102,7 +102,7 @@ def measure_classes(
     figures = figures or by_class(label, prob, predicted, [str(i) for i in range(count)])
     return _means(figures) | {
         "accuracy": float((predicted == label).mean()),
-        "brier": float(((prob - np.eye(count)[label]) ** 2).sum(1).mean() / 2),
+        "brier": float(((prob.astype(np.float64) - np.eye(count)[label]) ** 2).sum(1).mean() / 2),
         "ece": expected_calibration_error(
             (predicted == label).astype(np.int64), prob[np.arange(len(label)), predicted]
         ),
