@@ -52,8 +52,8 @@ def read_parts(config: TrainConfig, data: Path, stores: Path, processes: Process
         return parts
     return replace(
         parts,
-        training=_limited(parts.training, config, "train"),
-        validation=_limited(parts.validation, config, "validation"),
+        training=_limited(parts.training, config),
+        validation=_limited(parts.validation, config),
     )
 
 
@@ -114,11 +114,9 @@ def _store_name(config: TrainConfig, data: Path) -> str:
     return f"{data.resolve().name}-{asked.how}-{config.tile_px}px-{digest}.zarr"
 
 
-def _limited(
-    tiles: TileSet | LabelledStore, config: TrainConfig, part: str
-) -> TileSet | LabelledStore:
+def _limited(tiles: TileSet | LabelledStore, config: TrainConfig) -> TileSet | LabelledStore:
     """At most `limit` tiles of each class, the same in every run."""
-    rng = np.random.default_rng([config.seed, len(part)])
+    rng = np.random.default_rng(config.seed)
     label = tiles.label
     drawn = [
         rng.permutation(np.flatnonzero(label == one))[: config.data.limit]

@@ -86,3 +86,5 @@ def test_without_a_split_the_card_hears_that_it_is_none(tmp_path: Path):
 
     assert len(parts.training) == len(parts.validation) == 16
     assert parts.split.startswith("None: validated on the training tiles")
+    few = read(replace(config, data=replace(config.data, limit=2)), tmp_path / "data", tmp_path)
+    assert few.training.index.tolist() == few.validation.index.tolist()

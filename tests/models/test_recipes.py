@@ -93,10 +93,19 @@ def test_a_recipe_runs_from_its_data_to_a_model_that_serves(
 @pytest.mark.slow
 @pytest.mark.real_data
 def test_breakhis_is_learned_by_heart_and_goes_on_after_a_stop(real_data: Path, tmp_path: Path):
+    still = {
+        "stain_scale": 0,
+        "stain_shift": 0,
+        "brightness": 0,
+        "contrast": 0,
+        "blur": 0,
+        "warp": 0,
+    }
     changes = {
-        "phases": [[30, 64]], "data": {"split": "none", "magnification": 40}, "clip": 0.0,
-        "stop_after": 0, "patience": 0, "batch_size": 16, "label_smoothing": 0.0, "keep": "last",
-        "ema": 0.9, "bootstrap_rounds": 20,
+        "phases": [[30, 117]], "data": {"split": "none", "magnification": 40, "limit": 8},
+        "augment": still, "learning_rate": 3e-3, "stop_after": 0, "patience": 0, "batch_size": 8,
+        "label_smoothing": 0.0, "keep": "last", "ema": 0.9, "validate_every": 10,
+        "bootstrap_rounds": 20,
     }  # fmt: skip
     recipe = read_recipe("breakhis-cnn", changes)
 
