@@ -22,7 +22,8 @@ def resnet18_stem1(num_classes: int) -> nn.Module:
     kernel stays 7x7, so weights of resnet18 fit.
     """
     network: nn.Module = models.resnet18(weights=None, num_classes=num_classes)
-    network.conv1.stride = (1, 1)
+    first = network.get_submodule("conv1")
+    first.stride = (1, 1)  # type: ignore[assignment]
     return network
 
 
