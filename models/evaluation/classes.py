@@ -100,12 +100,14 @@ def measure_classes(
     """
     count = prob.shape[1]
     figures = figures or by_class(label, prob, predicted, [str(i) for i in range(count)])
-    return _means(figures) | {
-        "accuracy": float((predicted == label).mean()),
-        "brier": float(((prob.astype(np.float64) - np.eye(count)[label]) ** 2).sum(1).mean() / 2),
-        "ece": expected_calibration_error(
-            (predicted == label).astype(np.int64), prob[np.arange(len(label)), predicted]
-        ),
+    right = predicted == label
+    chosen = prob[np.arange(len(label)), predicted]
+    apart = ((prob.astype(np.float64) - np.eye(count)[label]) ** 2).sum(1)
+    return {
+        "accuracy": float(right.mean()),
+        **_means(figures),
+        "brier": float(apart.mean() / 2),
+        "ece": expected_calibration_error(right.astype(np.int64), chosen),
     }
 
 

@@ -167,8 +167,8 @@ def _differences(differences: Sequence[Difference]) -> str:
         (
             one.model,
             _label(one.figure),
-            f"{one.interval.value:+.3f}",
-            f"{one.interval.low:+.3f} to {one.interval.high:+.3f}",
+            _signed(one.interval.value),
+            f"{_signed(one.interval.low)} to {_signed(one.interval.high)}",
             "yes" if one.is_clear else "no",
             f"{100 * one.favours:.0f} %",
         )
@@ -232,6 +232,10 @@ def _gallery(pictures: Sequence[Picture]) -> str:
 
 def _interval(one: Interval) -> str:
     return f"{one.value:.3f} ({one.low:.3f}–{one.high:.3f})"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _label(figure: str) -> str:

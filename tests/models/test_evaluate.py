@@ -7,12 +7,12 @@ import pytest
 from sklearn import metrics
 
 from models.card import write_card
-from models.datasets import open_data
-from models.datasets.digests import with_digests
+from models.datasets import decoded, open_data
 from models.errors import DatasetError, ModelError
 from models.evaluate import assess, evaluate, select_pictures
 from models.metrics import Interval
 from models.painted import MeanChannelClassifier, painted_card
+from models.recipe import DataConfig
 from models.split import PatientRow, Split, write_split
 from models.stratification import draw_stratified
 from tests.models.labelled import make_tiles, write_packed, write_published
@@ -219,11 +219,14 @@ def test_where_patients_are_not_known_intervals_are_over_pictures(tmp_path: Path
 
 def test_the_part_of_a_set_without_a_split_is_that_of_the_recipes(tmp_path: Path):
     write_bach(tmp_path / "bach", per_class=6)
-    drawn = draw_stratified(with_digests(open_data(tmp_path / "bach")), 0, tolerance=1.0)
-    model = write_classes(tmp_path / "four.json")
-    found = evaluate(model, tmp_path / "bach", part="test", rounds=5)
-    assert found.patients_of == {"test": len(drawn.patients("test"))}
-    assert "seed 0" in str(found.split)
+    store = decoded(open_data(tmp_path / "bach"), tmp_path / "store", how="tiles", px=32)
+    asked = DataConfig()
+    drawn = draw_stratified(store.pictures, asked.split_seed, tolerance=1.0)
+
+    found = select_pictures(tmp_path / "bach", part="test")
+
+    assert found.pictures.patients == drawn.patients("test")
+    assert "seed 0" in str(found.split_name)
 
 
 def test_models_are_compared_on_the_same_resamples(tmp_path: Path, model: Path):

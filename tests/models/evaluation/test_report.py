@@ -28,15 +28,21 @@ def write_models(folder: Path, thresholds: tuple[float, ...], **changes: object)
     return paths
 
 
-@pytest.fixture
-def two(tmp_path: Path) -> Assessment:
-    models = write_models(tmp_path, (0.5, 0.9))
-    data = write_published(make_tiles(), tmp_path / HOSTILE.replace("/", "\\"))
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Assessment:
+    folder = tmp_path_factory.mktemp("two")
+    models = write_models(folder, (0.9, 0.5))
+    data = write_published(make_tiles(), folder / HOSTILE.replace("/", "\\"))
     return assess(models, select_pictures(data), rounds=5)
 
 
-def test_the_page_needs_nothing_from_elsewhere(two: Assessment, tmp_path: Path):
-    html = write_report(two, tmp_path / "report").read_text("utf-8")
+@pytest.fixture(scope="module")
+def page(two: Assessment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(two, tmp_path_factory.mktemp("report"))
+
+
+def test_the_page_needs_nothing_from_elsewhere(page: Path):
+    html = page.read_text("utf-8")
     sources = re.findall(r'src="([^"]*)"', html)
     assert len(sources) == 5
     assert all(source.startswith("data:image/png;base64,") for source in sources)
@@ -44,28 +50,27 @@ def test_the_page_needs_nothing_from_elsewhere(two: Assessment, tmp_path: Path):
     assert "href" not in html
 
 
-def test_the_pictures_lie_beside_the_page(two: Assessment, tmp_path: Path):
-    page = write_report(two, tmp_path / "report")
+def test_the_pictures_lie_beside_the_page(page: Path):
     assert sorted(path.name for path in page.parent.iterdir()) == [
         "confusion-1.png", "confusion-2.png", "evaluation.html", "evaluation.json",
         "precision-recall.png", "reliability.png", "roc.png",
     ]  # fmt: skip
 
 
-def test_names_are_text_not_markup(two: Assessment, tmp_path: Path):
-    html = write_report(two, tmp_path / "report").read_text("utf-8")
+def test_names_are_text_not_markup(page: Path):
+    html = page.read_text("utf-8")
     assert "<script" not in html
     assert "&lt;script&gt;" in html
 
 
-def test_figures_and_differences_are_those_of_the_record(two: Assessment, tmp_path: Path):
-    page = write_report(two, tmp_path / "report")
+def test_figures_and_differences_are_those_of_the_record(page: Path):
     html = page.read_text("utf-8")
     record = json.loads((page.parent / "evaluation.json").read_text())
     first = record["models"][0]["metrics"]["brier"]
     assert f"{first['value']:.3f} ({first['low']:.3f}–{first['high']:.3f})" in html
     gap = next(d for d in record["differences"] if d["figure"] == "balanced_accuracy")
-    assert f"{gap['interval']['value']:+.3f}" in html
+    assert gap["interval"]["value"] < 0
+    assert f"\N{MINUS SIGN}{abs(gap['interval']['value']):.3f}" in html
     assert gap["against"] == "model-0"
 
 
@@ -94,7 +99,8 @@ def test_of_several_classes_each_has_its_curves(tmp_path: Path):
 def test_other_files_of_the_folder_are_left_alone(two: Assessment, tmp_path: Path):
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "notes.txt").write_text("mine")
-    write_report(two, tmp_path / "report")
+    (tmp_path / "report" / "roc.png").write_text("an older one")
     write_report(two, tmp_path / "report")
     assert (tmp_path / "report" / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "report" / "roc.png").read_bytes().startswith(b"\x89PNG")
     assert not list((tmp_path / "report").glob("*.partial"))
