@@ -185,10 +185,9 @@ class _Scores:
 def _record(
     card: ModelCard, device: str, selection: Selection, scores: _Scores, rounds: int
 ) -> Evaluation:
-    names, label, pictures = scores.names, scores.label, selection.pictures
+    names, label = scores.names, scores.label
     macro, each = _figures_of_classes(scores, rounds)
     is_two = len(names) == 2
-    whole = is_complete(pictures)
     at = names.index(card.positive_class)
     return Evaluation(
         model=card.name,
@@ -196,13 +195,7 @@ def _record(
         card_sha256=card.sha256,
         weights_sha256=card.weights_sha256,
         device=device,
-        data=pictures.folder.name,
-        part=selection.part,
-        tiles=len(pictures),
-        patients=len(pictures.patients),
-        patients_of=_patients_of(selection),
-        complete_patients=len(pictures.select(whole).patients),
-        complete_tiles=int(whole.sum()),
+        **_about_data(selection),
         positives=int((label == at).sum()),
         positive_class=card.positive_class,
         negative_class=names[0] if is_two else "other",
@@ -216,16 +209,27 @@ def _record(
         support={name: int((label == i).sum()) for i, name in enumerate(names)},
         macro=macro,
         by_class=each,
-        split=selection.split_name,
-        patients_known=pictures.patients_known,
-        is_tiles=pictures.layout in IDC_LAYOUTS,
         notes=(scores.matching.note,) if scores.matching.note else (),
     )
 
 
-def _patients_of(selection: Selection) -> dict[str, int]:
-    listed = {row.patient: row.part for row in selection.split.rows} if selection.split else {}
-    return dict(Counter(listed.get(one, "unlisted") for one in selection.pictures.patients))
+def _about_data(selection: Selection) -> dict[str, Any]:
+    """Fields of an Evaluation."""
+    pictures, split = selection.pictures, selection.split
+    whole = is_complete(pictures)
+    listed = {row.patient: row.part for row in split.rows} if split else {}
+    return {
+        "data": pictures.folder.name,
+        "part": selection.part,
+        "split": selection.split_name,
+        "tiles": len(pictures),
+        "patients": len(pictures.patients),
+        "patients_of": dict(Counter(listed.get(one, "unlisted") for one in pictures.patients)),
+        "patients_known": pictures.patients_known,
+        "complete_patients": len(pictures.select(whole).patients),
+        "complete_tiles": int(whole.sum()),
+        "is_tiles": pictures.layout in IDC_LAYOUTS,
+    }
 
 
 def _figures_of_two(card: ModelCard, scores: _Scores, rounds: int) -> dict[str, Interval]:
