@@ -31,7 +31,7 @@ test: $(INSTALLED)  ## the whole test suite
 check: format lint types layers test  ## format, lint, types, layers, tests: what CI runs
 
 check-full: check reliability-quick  ## check, and what is slower
-	$(BIN)/python -m pytest -q -m "slow and not reliability" --durations=15
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -q -m "slow and not reliability" --durations=15
 
 reliability-quick: $(INSTALLED)  ## kills, full disks, hostile files, load: minutes; a report at its end
 	$(BIN)/python -m pytest -q -m reliability tests/reliability --durations=15

@@ -20,6 +20,9 @@ __all__ = [
     "tissue_fractions",
 ]
 
+ROUNDING = 16 * float(np.finfo(np.float64).eps)
+"""Of a difference of four interpolated sums, as a part of the largest sum."""
+
 MIN_TISSUE = 0.1
 """Least part of a tile that is tissue. Low on purpose: a tumour at the edge of the tissue has
 half-empty tiles, and a tile too many costs less than one that nobody looked at."""
@@ -186,7 +189,9 @@ def tissue_areas0(
     total = cv2.integral(mask.tissue.view(np.uint8))  # int32, a row and a column of 0 first
     top, bottom = (_interpolated(total, y / mask.px0.y) for y in rows0)
     left, right = (_interpolated((bottom - top).T, x / mask.px0.x) for x in columns0)
-    return np.asarray((right - left).T * mask.px0.x * mask.px0.y, np.float64)
+    areas = np.asarray((right - left).T, np.float64)
+    areas[areas < ROUNDING * total[-1, -1]] = 0  # a tile without tissue has none, and not 1e-13
+    return areas * (mask.px0.x * mask.px0.y)
 
 
 def select_tiles(
