@@ -7,6 +7,7 @@ import queue
 import socket
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -131,10 +132,12 @@ class ReaderProcess:
 
     def _connect(self) -> "_Line":
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, ExitStack() as undo:
+            undo.callback(ours.close)
             deadline = time.monotonic() + self._limits.read_timeout_s
             with self._lock:
                 send(self._control, {}, fds=[theirs.fileno()], deadline=deadline)
+            undo.pop_all()
         return _Line(ours)
 
     def _ask(self, line: "_Line", level: int, box: Box) -> NDArray[np.uint8]:

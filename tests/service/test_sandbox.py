@@ -282,6 +282,21 @@ def test_the_process_cannot_take_the_shared_memory_away(hostile: Launcher, tiff:
         assert slide.read_level(0, HERE).shape == (10, 10, 3)
 
 
+def test_a_reader_that_died_leaves_no_descriptor(tiff: Path):
+    """The first read after its death makes a connection that nobody takes."""
+    descriptors = set(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    failures: list[BaseException] = []  # whose traces hold on to what was not closed
+    slide = open_in_sandbox(tiff)
+    os.kill(slide.reader_pid, signal.SIGKILL)
+    try:
+        slide.read_level(0, HERE)
+    except DecoderCrashed as error:
+        failures.append(error)
+    slide.close()
+    assert len(failures) == 1
+    assert set(os.listdir("/proc/self/fd")) <= descriptors  # noqa: PTH208
+
+
 def test_closing_leaves_no_process_descriptor_or_memory(tiff: Path):
     descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     with open_in_sandbox(tiff) as slide, ThreadPoolExecutor(4) as pool:
