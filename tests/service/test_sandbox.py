@@ -288,7 +288,10 @@ def test_a_reader_that_died_leaves_no_descriptor(tiff: Path):
     descriptors = set(os.listdir("/proc/self/fd"))  # noqa: PTH208
     failures: list[BaseException] = []  # whose traces hold on to what was not closed
     slide = open_in_sandbox(tiff)
+    ending = os.pidfd_open(slide.reader_pid)
     os.kill(slide.reader_pid, signal.SIGKILL)
+    select.select([ending], [], [])
+    os.close(ending)
     try:
         slide.read_level(0, HERE)
     except DecoderCrashed as error:
