@@ -16,10 +16,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.record import write_record
-from models.accuracy import tune_int8
 from models.network import load_network
 from models.registry import resolve_model
-from models.trials import Trial, candidates, try_forms
+from models.speed.accuracy import tune_int8
+from models.speed.trials import Trial, candidates, try_forms
 from service.tuning import sample_tiles
 
 MATRIX = 2048

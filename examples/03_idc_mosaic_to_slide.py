@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from models.datasets import load_tiles
-from models.mosaics import patient_mosaic, write_patient_slide
+from models.datasets.mosaics import patient_mosaic, write_patient_slide
 
 
 def main(data: Path, patient: str, out: Path) -> None:

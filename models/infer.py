@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from models.card import ModelCard
 from models.errors import UntrustedCode
 from models.registry import CLASSIFIERS, is_torchscript, load_builder, resolve_model
-from models.tuning import Tuning, find_tuning
+from models.speed.tuning import Tuning, find_tuning
 
 __all__ = ["Classifier", "ScoredBatch", "TileBatch", "load_classifier", "score_tiles"]
 

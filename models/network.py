@@ -15,9 +15,9 @@ from torch.nn import functional
 from models.card import ModelCard, file_sha256
 from models.checkpoint import load_weights
 from models.errors import DeviceError, ModelError, WeightsError
-from models.forms import padded_count, shape_network
 from models.registry import build, is_torchscript
-from models.tuning import Tuning
+from models.speed.forms import padded_count, shape_network
+from models.speed.tuning import Tuning
 
 __all__ = ["PRECISIONS", "TorchClassifier", "choose_device", "device_name", "load_network"]
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from models.augment import AugmentConfig
 from models.errors import DatasetError
-from models.freezing import FREEZING
-from models.losses import LOSSES
-from models.schedules import SCHEDULES, scale_rate
+from models.training.augment import AugmentConfig
+from models.training.freezing import FREEZING
+from models.training.losses import LOSSES
+from models.training.schedules import SCHEDULES, scale_rate
 
 __all__ = [
     "RECIPES",
@@ -125,14 +125,15 @@ class TrainConfig:
     """phases: (epochs, crop_px) one after the other; a smaller crop is a cheaper visit.
     input_px: the side that the network sees, where it is not the tile's own; 0: the tile's own.
     start: random or imagenet. without_imagenet: what comes in their place where they are missing.
-    freeze: which layers do not learn (models.freezing).
+    freeze: which layers do not learn (models.training.freezing).
     sampler: patients (at most `patient_tiles` of each patient in an epoch), all, or balanced (drawn
     with replacement, each class as often).
-    schedule: of models.schedules. decay_epochs: the last epochs, over which the rate falls to zero
-    (linear, cosine); before, it is constant after a linear warm-up. So a recipe with fewer epochs
-    repeats the start of a longer. patience, rate_factor: validations without a better one before
-    the rate falls (plateau), and to which share. stop_after: validations without a better one
-    before training stops; 0: never. watch: what better means. keep: the last or the best weights.
+    schedule: of models.training.schedules. decay_epochs: the last epochs, over which the rate falls
+    to zero (linear, cosine); before, it is constant after a linear warm-up. So a recipe with fewer
+    epochs repeats the start of a longer. patience, rate_factor: validations without a better one
+    before the rate falls (plateau), and to which share. stop_after: validations without a better
+    one before training stops; 0: never. watch: what better means. keep: the last or the best
+    weights.
     clip: largest norm of all gradients; 0: any. focal_gamma: of the focal loss.
     precision: auto is bfloat16 or float16 on a GPU, float32 on a CPU.
     ema: decay per step of the averaged weights, which are what is validated and kept.

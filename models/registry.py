@@ -26,20 +26,20 @@ __all__ = [
 
 # Architecture, as a card names it → builder (num_classes) -> nn.Module.
 MODELS = {
-    "resnet18": "models.resnet:resnet18",
-    "resnet18-stem1": "models.resnet:resnet18_stem1",
-    "resnet34": "models.resnet:resnet34",
-    "resnet50": "models.resnet:resnet50",
-    "resnet50v2": "models.resnet_v2:resnet50v2",
-    "vgg16": "models.vgg:vgg16",
-    "vgg19": "models.vgg:vgg19",
-    "efficientnet_b0": "models.efficientnet:efficientnet_b0",
-    "efficientnet_b3": "models.efficientnet:efficientnet_b3",
-    "densenet121": "models.densenet:densenet121",
-    "convnext_pico": "models.convnext:convnext_pico",
-    "vit_b_16": "models.vit:vit_b_16",
-    "vit_s_16": "models.vit:vit_s_16",
-    "breakhis-cnn": "models.breakhis_cnn:breakhis_cnn",
+    "resnet18": "models.networks.resnet:resnet18",
+    "resnet18-stem1": "models.networks.resnet:resnet18_stem1",
+    "resnet34": "models.networks.resnet:resnet34",
+    "resnet50": "models.networks.resnet:resnet50",
+    "resnet50v2": "models.networks.resnet_v2:resnet50v2",
+    "vgg16": "models.networks.vgg:vgg16",
+    "vgg19": "models.networks.vgg:vgg19",
+    "efficientnet_b0": "models.networks.efficientnet:efficientnet_b0",
+    "efficientnet_b3": "models.networks.efficientnet:efficientnet_b3",
+    "densenet121": "models.networks.densenet:densenet121",
+    "convnext_pico": "models.networks.convnext:convnext_pico",
+    "vit_b_16": "models.networks.vit:vit_b_16",
+    "vit_s_16": "models.networks.vit:vit_s_16",
+    "breakhis-cnn": "models.networks.breakhis_cnn:breakhis_cnn",
 }
 
 # Architecture without a network → builder (card) -> Classifier.

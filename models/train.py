@@ -18,16 +18,16 @@ import numpy.typing as npt
 
 from models.datasets import Labelled
 from models.errors import ModelError
-from models.fewshot import EpisodeRun
 from models.imagenet import IMAGENET
-from models.journal import Journal
-from models.parallel import Processes, joined
-from models.parts import Parts, read_parts
 from models.recipe import TrainConfig
-from models.release import Origin, make_card, release
-from models.run import Run, Validation
-from models.schedules import Watch
-from models.start import Start, start_network
+from models.training.fewshot import EpisodeRun
+from models.training.journal import Journal
+from models.training.parallel import Processes, joined
+from models.training.parts import Parts, read_parts
+from models.training.release import Origin, make_card, release
+from models.training.run import Run, Validation
+from models.training.schedules import Watch
+from models.training.start import Start, start_network
 
 __all__ = ["TrainConfig", "TrainProgress", "train"]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from models.datasets import TILE_PX, Pictures, TileSet
+from models.datasets.mosaics import patient_mosaic, write_patient_slide
 from models.errors import DatasetError
 from models.evaluation.selection import IDC_LAYOUTS, is_complete
 from models.evaluation.slides import ScoredSlide
-from models.mosaics import patient_mosaic, write_patient_slide
 from service.pipeline import run_request
 from service.request import HeatmapRequest
 from wsi.export import ome_zarr

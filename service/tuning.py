@@ -19,8 +19,8 @@ from wsi.slide import Slide
 from wsi.tiler import TilePlan, read_tiles
 
 if TYPE_CHECKING:
-    from models.trials import Trial
-    from models.tuning import Tuning
+    from models.speed.trials import Trial
+    from models.speed.tuning import Tuning
 
 __all__ = ["describe_tunings", "sample_tiles", "tune"]
 
@@ -28,7 +28,7 @@ PHANTOM_PX = 12_000
 SAMPLE_TILES = 256
 STEADY = 1.2  # quiet runs of the same network differed by as much
 SAMPLE_BATCH = 32
-TRIAL_S = 1.0  # models.trials.TRIAL_S, here so that the command line loads no torch
+TRIAL_S = 1.0  # models.speed.trials.TRIAL_S, here so that the command line loads no torch
 OVERLAPPED_TRIALS = 3  # of a trial's time: reading comes in bursts
 
 Say = Callable[[str], None]
@@ -53,8 +53,8 @@ def tune(
     """
     from models.network import choose_device, device_name
     from models.registry import resolve_model
-    from models.trials import candidates, fastest, try_forms, tuning_of
-    from models.tuning import keep_tuning
+    from models.speed.trials import candidates, fastest, try_forms, tuning_of
+    from models.speed.tuning import keep_tuning
 
     where, tried = choose_device(device), list(ways or candidates(model, device))
     if int8_data is not None:
@@ -93,7 +93,7 @@ def describe_tunings(folder: Path, device: str) -> dict[str, str]:
     """What was chosen for each shipped model that has a network, and when."""
     from models.network import choose_device, device_name
     from models.registry import list_models, resolve_model
-    from models.tuning import find_tuning
+    from models.speed.tuning import find_tuning
 
     name, found = device_name(choose_device(device)), {}
     for card in list_models():
@@ -112,7 +112,7 @@ def _is_steady(first: "Trial", again: "Trial") -> bool:
 
 
 def _tune_int8(model: str, data: Path, say: Say) -> "Tuning":
-    from models.accuracy import tune_int8
+    from models.speed.accuracy import tune_int8
 
     tuning, loss = tune_int8(model, data)
     say(f"int8 against float32: {loss.to_text()}")

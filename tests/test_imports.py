@@ -27,7 +27,7 @@ def imported_by(statement: str) -> set[str]:
         ("import wsi, models, service", TORCH | WEB | HEAVY),
         (f"import {WSI_MODULES}", TORCH | WEB),
         ("import models.card, models.registry, models.errors, models.infer", TORCH | WEB),
-        ("import models.resnet, models.train, models.evaluate, models.network", WEB),
+        ("import models.networks.resnet, models.train, models.evaluate, models.network", WEB),
         ("import service.cli", TORCH | HEAVY),
         ("import service.pipeline", TORCH | WEB),
     ],

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from models.datasets import Labels, Pictures, open_data
 from models.datasets.digests import with_digests
+from models.datasets.stratification import draw_stratified
 from models.errors import DatasetError
 from models.split import IDC_SPLIT, PARTS, Split, read_split
-from models.stratification import draw_stratified
 
 __all__ = ["IDC_LAYOUTS", "Selection", "is_complete", "select_pictures"]
 

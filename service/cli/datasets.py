@@ -51,7 +51,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Counts, sizes, duplicates and damaged files of a labelled set."""
-    from models.data_report import examine
+    from models.datasets.report import examine
 
     pictures = _open(folder, layout, magnification, subtypes)
     with TerminalProgress(quiet=quiet) as progress:
@@ -83,10 +83,10 @@ def split(
     subtypes: Subtypes = False,
 ) -> None:
     """Draws a split by patient, or takes published case lists; what leaks is refused."""
-    from models.cases import read_cases
+    from models.datasets.cases import read_cases
     from models.datasets.digests import with_digests
+    from models.datasets.stratification import draw_folds, draw_stratified
     from models.split import require_apart, write_split
-    from models.stratification import draw_folds, draw_stratified
 
     if cases and folds:
         raise typer.BadParameter("case lists make one split; leave out --folds or --cases")

@@ -99,9 +99,9 @@ def train(
 
     On several GPUs: torchrun --nproc-per-node N --no-python wsi train RECIPE --data FOLDER
     """
-    from models.parallel import is_first_process
     from models.recipe import parse_changes, read_recipe, shrunk
     from models.train import train as run_training
+    from models.training.parallel import is_first_process
 
     config = read_recipe(recipe, parse_changes(changes or []))
     config = shrunk(config) if smoke else config

@@ -7,7 +7,7 @@ import pytest
 
 from models.card import ModelCard, read_card, write_card
 from models.errors import CardError
-from tests.models.networks import make_card
+from tests.models.small_models import make_card
 
 # The fields and rules of the WSInfer model configuration 1.0, as its schema has them.
 WSINFER_SCHEMA = {

@@ -8,13 +8,13 @@ from sklearn import metrics
 
 from models.card import write_card
 from models.datasets import decoded, open_data
+from models.datasets.stratification import draw_stratified
 from models.errors import DatasetError, ModelError
 from models.evaluate import assess, evaluate, select_pictures
 from models.metrics import Interval
 from models.painted import MeanChannelClassifier, painted_card
 from models.recipe import DataConfig
 from models.split import PatientRow, Split, write_split
-from models.stratification import draw_stratified
 from tests.models.labelled import make_tiles, write_packed, write_published
 from tests.models.pictures import write_bach
 

@@ -12,7 +12,7 @@ from models.explain import attend, explain_tile, load_layers, occlude
 from models.infer import load_classifier
 from models.network import TorchClassifier
 from models.registry import build
-from tests.models.networks import make_card, make_network, make_rgb, write_model
+from tests.models.small_models import make_card, make_network, make_rgb, write_model
 
 SIDE = 32
 

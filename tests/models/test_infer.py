@@ -16,7 +16,7 @@ from models.errors import ModelError, WeightsError
 from models.infer import Classifier, load_classifier, score_tiles
 from models.painted import MeanChannelClassifier, painted_card
 from tests.models.classifier_contract import SAME, ClassifierContract
-from tests.models.networks import make_rgb, write_model
+from tests.models.small_models import make_rgb, write_model
 
 
 class TestMeanChannel(ClassifierContract):

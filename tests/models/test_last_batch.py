@@ -9,7 +9,7 @@ import torch
 from models.infer import load_classifier
 from models.network import TorchClassifier
 from tests.models.classifier_contract import SAME
-from tests.models.networks import ChannelNetwork, make_card, make_rgb, write_model
+from tests.models.small_models import ChannelNetwork, make_card, make_rgb, write_model
 
 
 class CountTiles(ChannelNetwork):

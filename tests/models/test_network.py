@@ -13,9 +13,9 @@ from models.card import read_card
 from models.errors import DeviceError, ModelError, WeightsError
 from models.infer import Classifier, load_classifier
 from models.network import TorchClassifier, choose_device, load_network
-from models.tuning import Tuning
+from models.speed.tuning import Tuning
 from tests.models.classifier_contract import SAME, ClassifierContract
-from tests.models.networks import ChannelNetwork, make_card, make_network, make_rgb, write_model
+from tests.models.small_models import ChannelNetwork, make_card, make_network, make_rgb, write_model
 
 # float16 on disk: what a probability of these random networks may differ from float32's
 ON_DISK = 5e-3

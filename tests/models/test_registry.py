@@ -10,10 +10,10 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from models.card import file_sha256, write_card
 from models.errors import CardError, ModelError, UnknownModel, WeightsError
 from models.infer import load_classifier
+from models.networks.resnet_v2 import PreActivationBottleneck
 from models.painted import painted_card
 from models.registry import CLASSIFIERS, MODELS, build, list_models, load_builder, resolve_model
-from models.resnet_v2 import PreActivationBottleneck
-from tests.models.networks import make_card, make_network, make_rgb, write_model
+from tests.models.small_models import make_card, make_network, make_rgb, write_model
 
 
 @pytest.mark.parametrize("architecture", MODELS)

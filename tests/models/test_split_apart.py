@@ -8,9 +8,9 @@ import pytest
 
 from models.datasets import Pictures, open_data
 from models.datasets.digests import with_digests
+from models.datasets.stratification import draw_folds, draw_stratified
 from models.errors import DatasetError
 from models.split import PARTS, Split, read_split, require_apart, write_split
-from models.stratification import draw_folds, draw_stratified
 from tests.models.labelled import make_tiles, write_published
 from tests.models.pictures import breakhis_names, write_bach, write_flat
 

@@ -13,7 +13,7 @@ from models.errors import UntrustedCode, WeightsError
 from models.infer import load_classifier
 from models.network import TorchClassifier
 from tests.models.classifier_contract import SAME
-from tests.models.networks import ChannelNetwork, make_card, make_rgb
+from tests.models.small_models import ChannelNetwork, make_card, make_rgb
 
 
 def write_torchscript(folder: Path) -> Path:

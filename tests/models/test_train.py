@@ -19,7 +19,7 @@ from models.registry import MODELS, build
 from models.train import TrainProgress, train
 from tests.conftest import REPOSITORY
 from tests.models.labelled import make_tiles, write_packed
-from tests.models.training import (
+from tests.models.training_runs import (
     COLOUR,
     SMALL,
     STALLED,
@@ -121,8 +121,8 @@ def test_a_killed_run_ends_in_the_weights_of_one_that_was_not(
     """The process dies in the middle of an epoch, by a signal that it cannot see."""
     program = (
         "from pathlib import Path; from models.registry import MODELS; from models.train import "
-        "train; from tests.models.training import SMALL; "
-        "MODELS['tiny'] = 'tests.models.training:build_stalling'; "
+        "train; from tests.models.training_runs import SMALL; "
+        "MODELS['tiny'] = 'tests.models.training_runs:build_stalling'; "
         f"train(SMALL, Path({str(data)!r}), Path({str(tmp_path)!r}), device='cpu')"
     )
     with subprocess.Popen(
@@ -151,7 +151,7 @@ def test_two_processes_take_the_steps_of_one(data: Path, tmp_path: Path):
     """Gradients of half a batch each, averaged, are those of the batch."""
     (tmp_path / "pair.py").write_text(
         "import sys; from pathlib import Path; from models.train import train; "
-        "from tests.models.training import COLOUR, register; register(); "
+        "from tests.models.training_runs import COLOUR, register; register(); "
         "train(COLOUR, Path(sys.argv[1]), Path(sys.argv[2]), device='cpu', "
         "on_progress=lambda now: print(now, flush=True))"
     )

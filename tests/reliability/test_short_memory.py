@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from models.network import TorchClassifier
 from service.pipeline import make_heatmap
 from service.request import HeatmapRequest
-from tests.models.networks import make_card, make_network
+from tests.models.small_models import make_card, make_network
 from tests.reliability.report import SEED, report
 from tests.service.worker.workshop import make_slide
 from wsi.store import ScoreStore

@@ -8,8 +8,8 @@ from PIL import Image
 
 from service.errors import InvalidRequest
 from service.explanation import CONTEXT_PX, explain_place, read_place
-from tests.models.networks import make_card
-from tests.models.networks import write_model as write_network
+from tests.models.small_models import make_card
+from tests.models.small_models import write_model as write_network
 from tests.service.painted import paint, write_model, write_slide
 from tests.service.test_cli import wsi
 from wsi.readers import open_slide

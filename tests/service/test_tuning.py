@@ -12,15 +12,15 @@ from typer.testing import CliRunner
 
 from models.infer import load_classifier
 from models.registry import resolve_model
-from models.trials import Trial
-from models.tuning import Tuning, keep_tuning
+from models.speed.trials import Trial
+from models.speed.tuning import Tuning, keep_tuning
 from service.cli import app
 from service.doctor import examine
 from service.pipeline import run_request
 from service.request import HeatmapRequest
 from service.settings import MachineSettings, Settings
 from service.tuning import _is_steady, describe_tunings, sample_tiles, tune
-from tests.models.networks import make_card, write_model
+from tests.models.small_models import make_card, write_model
 from wsi.phantom import draw_phantom
 
 PHANTOM_PX = 3_000

@@ -1,0 +1,1 @@
+"""How a network computes fast on the machine at hand, and what that costs in accuracy."""

@@ -1,0 +1,1 @@
+"""The parts of a training run. The loop itself is in `models.train`."""
