@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from service.errors import Busy, DecoderCrashed, DecoderTimeout
 from service.sandbox.slide import SandboxedSlide, open_in_sandbox
+from service.storage.stamps import Stamp
 from wsi.errors import SlideNotFound
 
 __all__ = ["ReaderKey", "ReaderPool"]
@@ -32,7 +33,7 @@ class _Place(NamedTuple):
     key: ReaderKey
     path: str
     mpp: tuple[float, float] | None
-    file: tuple[int, int, int, int]  # device, inode, bytes, time of the last change
+    file: Stamp
 
 
 @dataclass
@@ -83,7 +84,7 @@ class ReaderPool:
 
         Raises what open_in_sandbox raises, and Busy where all readers are in use.
         """
-        place = _Place(key, str(path), mpp, _file_identity(str(path)))
+        place = _Place(key, str(path), mpp, _stamp(str(path)))
         entry = self._enter(place)
         try:
             yield self._opened(place, entry)
@@ -226,9 +227,8 @@ def _close_all(slides: list[SandboxedSlide | None]) -> None:
             slide.close()
 
 
-def _file_identity(path: str) -> tuple[int, int, int, int]:
+def _stamp(path: str) -> Stamp:
     try:
-        status = Path(path).stat()
+        return Stamp.of(Path(path))
     except (OSError, ValueError) as error:
         raise SlideNotFound(f"{path}: there is no such file; check the path") from error
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,8 +1,10 @@
 """What the routes of viewers share: who may see it, and pictures that never change."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
+import anyio
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.convertors import Convertor, register_url_convertor
@@ -16,6 +18,10 @@ from service.web.answers import IMMUTABLE, etag_matches, head_only
 __all__ = ["kept_picture", "seen_result", "seen_slide", "viewing_of"]
 
 Seen = TypeVar("Seen")
+
+OPENING = anyio.CapacityLimiter(8)
+"""Requests that find a slide at once: one may be opened for it, or read whole where its file looks
+touched, and other requests need the threads."""
 
 
 class Number(Convertor[int]):
@@ -57,7 +63,8 @@ async def seen_slide(request: Request) -> SeenSlide:
     key = (slide_id, *_shown(request))
     seen = viewing.slides.get(key)
     if seen is None:
-        seen = await run_in_threadpool(_see, request, viewing.slide, slide_id)
+        see = partial(_see, request, viewing.slide, slide_id)
+        seen = await anyio.to_thread.run_sync(see, limiter=OPENING)
         viewing.slides.put(key, seen)
     return seen
 

@@ -1,16 +1,26 @@
 """Slides that stay in their place, where others may change them."""
 
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from service.errors import SlideChanged
 from service.storage.gatekeeper import admit_apart
 from service.storage.library import StoredSlide
+from service.storage.stamps import Stamp
 from wsi.errors import WsiError
 from wsi.identity import files_identity
 
 __all__ = ["PinnedSlides", "require_unchanged"]
 
 CHANGED = "the slide's file is not the one that was added any more; add it again, as a new slide"
+
+STANDS_S = 60.0
+"""How long a slide that was found changed is not read again: a viewer asks for hundreds of tiles,
+and a file that could not be read for once is not lost."""
 
 
 def require_unchanged(path: Path, sha256: str) -> None:
@@ -24,30 +34,58 @@ def require_unchanged(path: Path, sha256: str) -> None:
         raise SlideChanged(CHANGED)
 
 
+class _Look(NamedTuple):
+    """What a slide's file was when it was read."""
+
+    stamp: Stamp
+    is_same: bool
+    at: float
+
+
 class PinnedSlides:
-    """Slides in their place, looked at again and again: hashed only where the file looks touched.
+    """Slides in their place, looked at again and again: read only where the file looks touched,
+    and then once, however many ask.
 
     Safe from several threads.
     """
 
-    def __init__(self) -> None:
-        self._same: set[tuple[str, int, int]] = set()  # slide, time of change in ns, size
+    def __init__(
+        self,
+        check: Callable[[Path, str], None] = require_unchanged,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._check, self._clock = check, clock
+        self._looks: dict[str, _Look] = {}
+        self._reading: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def require(self, slide: StoredSlide) -> None:
         """Raises SlideChanged where the slide's file is another than the one that was added.
 
-        A file that is no younger than its row, and as large, is taken for the same; of several
-        files the first is looked at.
+        A file that nobody touched since its row was made, and as large, is taken for the same; of
+        several files the first is looked at.
         """
         if slide.kind != "path":
             return
         try:
-            status = slide.path.stat()
+            stamp = Stamp.of(slide.path)
         except OSError as error:
             raise SlideChanged(CHANGED) from error
-        if status.st_mtime <= slide.created_at and status.st_size == slide.size_bytes:
-            return
-        now = slide.id, status.st_mtime_ns, status.st_size
-        if now not in self._same:
-            require_unchanged(slide.path, slide.sha256)
-            self._same.add(now)
+        if not stamp.is_of(slide.size_bytes, slide.created_at) and not self._is_same(slide, stamp):
+            raise SlideChanged(CHANGED)
+
+    def _is_same(self, slide: StoredSlide, stamp: Stamp) -> bool:
+        with self._reading[slide.id]:
+            look = self._looks.get(slide.id)
+            if look is None or look.stamp != stamp or self._is_old(look):
+                look = self._looks[slide.id] = self._look(slide, stamp)
+            return look.is_same
+
+    def _is_old(self, look: _Look) -> bool:
+        return not look.is_same and self._clock() >= look.at + STANDS_S
+
+    def _look(self, slide: StoredSlide, stamp: Stamp) -> _Look:
+        try:
+            self._check(slide.path, slide.sha256)
+        except SlideChanged:
+            return _Look(stamp, False, self._clock())
+        return _Look(stamp, True, self._clock())
