@@ -121,6 +121,21 @@ class FewShotConfig:
 
 
 @dataclass(frozen=True)
+class TeachConfig:
+    """Distillation (models.training.teaching). teachers: names of recipes whose finished runs lie
+    in the same folder of runs; none: only the labels teach. share: of the teachers' mean answer in
+    what is learned, 0 to 1; the label has the rest.
+    """
+
+    teachers: tuple[str, ...] = ()
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise DatasetError(f"recipe: teach.share is {self.share!r}; use 0 to 1")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """phases: (epochs, crop_px) one after the other; a smaller crop is a cheaper visit.
     input_px: the side that the network sees, where it is not the tile's own; 0: the tile's own.
@@ -186,6 +201,7 @@ class TrainConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     few_shot: FewShotConfig = field(default_factory=FewShotConfig)
+    teach: TeachConfig = field(default_factory=TeachConfig)
     bootstrap_rounds: int = 1000
     reported: str = ""
     card: Mapping[str, Any] = field(default_factory=dict, hash=False)
@@ -238,6 +254,7 @@ TABLES = {
     "augment": AugmentConfig,
     "pretrain": PretrainConfig,
     "few_shot": FewShotConfig,
+    "teach": TeachConfig,
 }
 
 
@@ -287,7 +304,10 @@ def _value(text: str) -> Any:
 
 
 def shrunk(config: TrainConfig) -> TrainConfig:
-    """The same recipe in seconds: two epochs of a few tiles, to see that everything runs."""
+    """The same recipe in seconds: two epochs of a few tiles, to see that everything runs.
+
+    Without its teachers, which would have to be trained first.
+    """
     split = "none" if config.data.split == "drawn" else config.data.split  # of a few pictures
     crop_px = config.tile_px if config.input_px else min(config.tile_px, SMOKE_PX)
     return replace(
@@ -306,6 +326,7 @@ def shrunk(config: TrainConfig) -> TrainConfig:
         few_shot=replace(
             config.few_shot, episodes=1, queries=1, shots=min(config.few_shot.shots, 1)
         ),
+        teach=TeachConfig(),
         bootstrap_rounds=20,
     )
 

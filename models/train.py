@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.datasets import Labelled
-from models.errors import ModelError
+from models.errors import ModelError, WeightsError
 from models.imagenet import IMAGENET
 from models.recipe import TrainConfig
 from models.training.fewshot import EpisodeRun
@@ -28,6 +28,7 @@ from models.training.release import Origin, make_card, release
 from models.training.run import Run, Validation
 from models.training.schedules import Watch
 from models.training.start import Start, start_network
+from models.training.teaching import Teachers, read_teachers
 
 __all__ = ["TrainConfig", "TrainProgress", "train"]
 
@@ -62,9 +63,10 @@ OnProgress = Callable[[TrainProgress], None]
 @dataclass
 class Story:
     """What a run has been through; it stops and goes on with the weights. rows: a line of the log
-    for each epoch. seconds: spent in them."""
+    for each epoch. seconds: spent in them. teachers: sha256 of the weights that it learned from."""
 
     watch: Watch
+    teachers: list[str] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -92,7 +94,8 @@ def train(
     A run that was stopped goes on where it was, and ends in the same weights. Started by torchrun,
     all its processes train one network; the first reports, writes, and returns last.
     weights: safetensors of a torchvision state dict to start from; its head is left out.
-    imagenet: the folder of ImageNet weights by architecture. stores: that of decoded pictures and
+    Teachers that the recipe names lie beside `out`. imagenet: the folder of ImageNet weights by
+    architecture. stores: that of decoded pictures and
     pretrained weights, which recipes of the same data share.
     Raises DatasetError where the data lack a class, or a part of the split; WeightsError where
     `out` holds a run of another recipe, or weights are missing; CardError where the recipe makes
@@ -103,6 +106,7 @@ def train(
         on_progress = on_progress if processes.is_first else lambda progress: None
         stores = stores or out / STORES
         parts = read_parts(config, data, stores, processes)
+        teachers = read_teachers(config, parts.split, out.parent, processes.device)
         start = start_network(
             config,
             parts.training,
@@ -114,7 +118,7 @@ def train(
                 TrainProgress(epoch, epochs, loss, 0.0, None, stage="pretraining")
             ),
         )
-        run = _make_run(config, start, parts.training, processes)
+        run = _make_run(config, start, parts.training, processes, teachers)
         story = _learn(run, parts, out, on_progress)
         weights_made = run.result
         if processes.is_first:
@@ -183,10 +187,16 @@ def _fetched(
 def _resume(run: Run, path: Path) -> Story:
     asked = run.config
     watch = Watch(asked.patience, asked.rate_factor, asked.stop_after)
+    teachers = run.teachers.weights_sha256 if run.teachers else []
     stored = run.resume(path)
     if stored is None:
-        return Story(watch)
-    return Story(Watch(**stored["watch"]), stored["rows"], stored["seconds"])
+        return Story(watch, teachers)
+    if stored.get("teachers", []) != teachers:
+        raise WeightsError(
+            f"{path}: its teachers were trained again since ({', '.join(asked.teach.teachers)}); "
+            "train into another folder"
+        )
+    return Story(Watch(**stored["watch"]), teachers, stored["rows"], stored["seconds"])
 
 
 def _is_due(config: TrainConfig, epoch: int) -> bool:
@@ -214,14 +224,22 @@ def _row(progress: TrainProgress, rate: float) -> dict[str, Any]:
     return {name: getattr(progress, name) for name in names} | {"rate": rate}
 
 
-def _make_run(config: TrainConfig, start: Start, training: Labelled, processes: Processes) -> Run:
+def _make_run(
+    config: TrainConfig,
+    start: Start,
+    training: Labelled,
+    processes: Processes,
+    teachers: Teachers | None,
+) -> Run:
     if config.few_shot.shots:
         return EpisodeRun(start.network, config, training, processes)
-    return Run(start.network, config, training.label, processes)
+    return Run(start.network, config, training.label, processes, teachers)
 
 
 def _tell(run: Run, start: Start, parts: Parts, story: Story) -> Origin:
     parameters = list(run.descent.network.parameters())
+    named = zip(run.config.teach.teachers, story.teachers, strict=True)
+    taught: dict[str, Any] = {"teachers": dict(named)} if story.teachers else {}
     return Origin(
         split=parts.split,
         limits=(start.limit,) if start.limit else (),
@@ -229,6 +247,7 @@ def _tell(run: Run, start: Start, parts: Parts, story: Story) -> Origin:
             "start": start.how,
             "epochs": story.epochs,
             "seconds": round(story.seconds),
+            **taught,
             "device": run.processes.device_name,
             "processes": run.processes.count,
             "tiles": len(parts.training),

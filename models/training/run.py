@@ -22,6 +22,7 @@ from models.training.feed import Feed
 from models.training.losses import balanced_weights, make_loss
 from models.training.parallel import Processes
 from models.training.sampling import cut_batches, draw_epoch
+from models.training.teaching import Teachers
 
 __all__ = ["Run", "Validation", "draw_seed"]
 
@@ -57,12 +58,14 @@ class Run:
         config: TrainConfig,
         label: Int64Array,
         processes: Processes,
+        teachers: Teachers | None = None,
     ) -> None:
         """network: on its device already. label: of the training tiles, to weigh the classes."""
         self.config = config
         self.processes = processes
         self.descent = Descent(network, config, processes)
         self.feed = Feed(config, processes.device)
+        self.teachers = teachers
         weight = balanced_weights(label, config.classes).to(processes.device)
         self._loss = make_loss(
             config.loss,
@@ -85,7 +88,8 @@ class Run:
         """One batch, uint8 (n, h, w, 3), at a learning rate; returns its loss."""
         pixels, target = self._prepare(rgb, label, epoch, step)
         with self.descent.forwarding() as network:
-            loss = self._loss(network(pixels), target)
+            taught = self.teachers.teach(pixels, target) if self.teachers else target
+            loss = self._loss(network(pixels), taught)
         return self.descent.step(loss, rate)
 
     def validate(self, data: Labelled) -> Validation:

@@ -65,15 +65,19 @@ def build_stalling(num_classes: int) -> nn.Module:
     return network
 
 
-def write_data(folder: Path, per_class: int = 4) -> Path:
-    """Tiles of seven patients of the repository's split: four train, two validate."""
+def write_data(folder: Path, per_class: int = 4, *, exchanged: bool = False) -> Path:
+    """Tiles of seven patients of the repository's split: four train, two validate.
+
+    exchanged: each tile has the label of the other class.
+    """
     split = read_split()
     chosen = [
         patient
         for part, count in (("train", 4), ("validation", 2), ("test", 1))
         for patient in split.patients(part, complete=False)[:count]
     ]
-    return write_packed(make_tiles(tuple(chosen), per_class=per_class), folder)
+    tiles = make_tiles(tuple(chosen), per_class=per_class)
+    return write_packed(replace(tiles, label=1 - tiles.label) if exchanged else tiles, folder)
 
 
 def read_weights_beside(card: Path) -> dict[str, torch.Tensor]:
