@@ -26,6 +26,7 @@ from service.errors import (
     Conflict,
     InvalidRequest,
     NotFound,
+    ServiceError,
     TooManyRequests,
     UnsupportedMedia,
 )
@@ -39,7 +40,8 @@ from service.storage.reception import pour
 from service.storage.removal import remove
 from service.storage.reservation import Reservations, space_watched
 from service.storage.roots import resolve_below
-from wsi.errors import StoreIncomplete
+from service.storage.stamps import Stamp
+from wsi.errors import StoreIncomplete, WsiError
 from wsi.identity import files_identity
 from wsi.store.folder import partial_path, publish
 from wsi.store.journal import FolderLock
@@ -180,7 +182,7 @@ class Library:
         try:
             received = incoming.finish()
             known = self._by_sha256(tenant, received.sha256)
-            if known is not None:
+            if known is not None and not self._is_astray(known):
                 return Stored(known, created=False)
             with space_watched():
                 return self._admit(Owner(tenant, key_id), incoming, received)
@@ -193,13 +195,10 @@ class Library:
         `path` is absolute, or relative to one of them. Raises InvalidRequest, NotFound (missing,
         or a link that leads out), UnsupportedSlide, CorruptSlide, SlideTooLarge.
         """
-        roots = self._settings.slide_roots
-        place = resolve_below(roots, path)
+        place = resolve_below(self._settings.slide_roots, path)
         if len(str(place)) > MAX_PLACE:
             raise InvalidRequest(f"a path of more than {MAX_PLACE} characters")
-        admitted = self._gate(place)
-        files = [resolve_below(roots, file) for file in admitted.files]
-        identity = files_identity(files, "the slide")
+        identity = self._identity(place)
         return self._record(
             Owner(tenant),
             new_id("sld"),
@@ -328,14 +327,55 @@ class Library:
                 logger.info("slide stored", extra={"slide": slide_id})
                 return Stored(self.get(tenant, slide_id), created=True)
             except IntegrityError:
-                known = self._by_sha256(tenant, sha256)
-                if known is not None:  # else it has just been deleted: once more
-                    remove(self._data / SLIDES / slide_id)
-                    return Stored(known, created=False)
+                instead = self._instead(row)
+                if instead is not None:  # else it has just gone: once more
+                    return Stored(instead, created=False)
             except SQLAlchemyError:
                 if not self._select(tenant, slides.c.id == slide_id):  # the answer may be lost
                     remove(self._data / SLIDES / slide_id)
                 raise
+
+    def _instead(self, row: Mapping[str, Any]) -> StoredSlide | None:
+        """The tenant's slide of the same bytes; None where there is none any more."""
+        known = self._by_sha256(row["tenant"], row["sha256"])
+        if known is not None and self._is_astray(known, than=self._data / row["place"]):
+            if row["kind"] == "path":
+                return self._move(known, row["place"])
+            self._let_go(known)
+            return None
+        if known is not None:
+            remove(self._data / SLIDES / row["id"])
+        return known
+
+    def _identity(self, place: Path) -> dict[str, Any]:
+        """Of all files of a slide below the operator's folders. Raises what add_path() raises."""
+        roots = self._settings.slide_roots
+        files = [resolve_below(roots, file) for file in self._gate(place).files]
+        return files_identity(files, "the slide")
+
+    def _is_astray(self, known: StoredSlide, than: Path | None = None) -> bool:
+        """Whether a slide that stays in its place is there no more, as it was. `than`: the place
+        where its bytes have just been seen."""
+        if known.kind != "path" or known.path == than:
+            return False
+        try:
+            untouched = Stamp.of(known.path).is_of(known.size_bytes, known.created_at)
+            return not untouched and self._identity(known.path)["sha256"] != known.sha256
+        except (OSError, WsiError, ServiceError):
+            return True
+
+    def _move(self, known: StoredSlide, place: str) -> StoredSlide:
+        """The same slide in another place: who has its id finds it again."""
+        with self._engine.begin() as connection:
+            connection.execute(update(slides).where(slides.c.id == known.id).values(place=place))
+        logger.info("slide found in another place", extra={"slide": known.id})
+        return self.get(known.tenant, known.id)
+
+    def _let_go(self, known: StoredSlide) -> None:
+        """Its file is lost, and its bytes have come as a body: that one is ours to keep."""
+        lost = (slides.c.id == known.id) & (slides.c.place == str(known.path))
+        with self._engine.begin() as connection:
+            connection.execute(delete(slides).where(lost))
 
     def _by_sha256(self, tenant: str, sha256: str) -> StoredSlide | None:
         return self._select(tenant, slides.c.sha256 == sha256)

@@ -37,6 +37,36 @@ def test_a_shared_slide_stays_where_it_is(data: Path, shared: Library, root: Pat
     assert files_of(data) == []
 
 
+def test_a_shared_slide_that_was_moved_is_found_again_when_it_is_added(shared: Library, root: Path):
+    slide = shared.add_path(TENANT, "case/a.tif").slide
+    (root / "case" / "a.tif").rename(root / "b.tif")
+    again = shared.add_path(TENANT, "b.tif")
+    assert (again.slide.id, again.slide.path) == (slide.id, root / "b.tif")
+    (root / "b.tif").rename(root / "c.tif")
+    (root / "b.tif").write_bytes(tiff_bytes(seed=1))
+    assert shared.add_path(TENANT, "c.tif").slide.path == root / "c.tif"
+    assert shared.add_path(TENANT, "b.tif").slide.id != slide.id
+
+
+def test_of_two_equal_slides_that_are_both_there_the_first_counts(shared: Library, root: Path):
+    slide = shared.add_path(TENANT, "case/a.tif").slide
+    (root / "b.tif").write_bytes(tiff_bytes())
+    assert shared.add_path(TENANT, "b.tif") == Stored(slide, created=False)
+
+
+def test_the_bytes_of_a_shared_slide_that_is_lost_are_kept_when_they_come_as_a_body(
+    data: Path, shared: Library, root: Path
+):
+    slide = shared.add_path(TENANT, "case/a.tif").slide
+    assert shared.store(TENANT, [tiff_bytes()]) == Stored(slide, created=False)
+    (root / "case" / "a.tif").unlink()
+    ours = shared.store(TENANT, [tiff_bytes()])
+    assert (ours.created, ours.slide.kind) == (True, "file")
+    assert files_of(data) == [f"slides/{ours.slide.id}/slide.tif"]
+    with pytest.raises(NotFound):
+        shared.get(TENANT, slide.id)
+
+
 def test_only_what_others_may_change_is_pinned(shared: Library):
     content = tiff_bytes()
     there = shared.add_path(TENANT, "case/a.tif").slide
