@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import anyio
 from fastapi import Depends, Query, Request, Response
@@ -38,6 +38,7 @@ __all__ = [
     "Reader",
     "Service",
     "Writer",
+    "allowed",
     "opened_service",
 ]
 
@@ -128,7 +129,7 @@ def service_of(request: Request) -> Service:
 Parts = Annotated[Service, Depends(parts_of)]
 
 
-async def reader(request: Request, service: Parts) -> Principal:
+async def asker(request: Request, service: Parts) -> Principal:
     """Whoever asks; in a thread, because keys are looked up."""
     known: Principal | None = getattr(request.state, "principal", None)
     if known is not None:
@@ -150,15 +151,25 @@ class AskedFirst(APIRoute):
         return ask_first
 
 
-Reader = Annotated[Principal, Depends(reader)]
+Asker = Annotated[Principal, Depends(asker)]
 
 
-async def writer(principal: Reader) -> Principal:
-    if "write" not in principal.scopes:
-        raise NotAllowed("this key or token may only read; use one with the scope write")
+def allowed(principal: Principal, scope: Literal["read", "write"]) -> Principal:
+    """Raises NotAllowed. A token of an identity provider may have neither scope."""
+    if scope not in principal.scopes:
+        raise NotAllowed(f"this key or token may not {scope}; use one with the scope {scope}")
     return principal
 
 
+async def reader(principal: Asker) -> Principal:
+    return allowed(principal, "read")
+
+
+async def writer(principal: Asker) -> Principal:
+    return allowed(principal, "write")
+
+
+Reader = Annotated[Principal, Depends(reader)]
 Writer = Annotated[Principal, Depends(writer)]
 
 Limit = Annotated[int, Query(ge=1, le=200, description="Items of a page")]

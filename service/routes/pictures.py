@@ -11,7 +11,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
 
 from service.access.auth import Principal
-from service.deps import Service
+from service.deps import Service, allowed
 from service.pictures.viewing import SeenResult, SeenSlide, Viewing
 from service.web.answers import IMMUTABLE, etag_matches, head_only
 
@@ -90,7 +90,7 @@ async def kept_picture(
 
 def _see(request: Request, find: Callable[[Principal, str], Seen], thing: str) -> Seen:
     service: Service = request.app.state.service
-    return find(service.authenticate(request), thing)
+    return find(allowed(service.authenticate(request), "read"), thing)
 
 
 def _shown(request: Request) -> tuple[str | None, str | None]:

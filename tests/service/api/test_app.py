@@ -144,6 +144,21 @@ def test_key_that_may_only_read_writes_nothing(api: Api) -> None:
         assert (answer.status_code, answer.json()["type"]) == (403, "/problems/not-allowed"), url
 
 
+def test_token_without_the_scope_to_read_reads_nothing(api: Api) -> None:
+    """Every address below /v1; an identity provider's `openid` alone is no scope of ours."""
+    headers = {"X-Scopes": "write"}
+    ids = {name: f"{name[:3]}_0" for name in ("slide_id", "job_id", "result_id", "batch_id")}
+    numbers = {"level": "0", "column": "0", "row": "0", "z": "0", "x": "0", "y": "0"}
+    paths = api.get("/openapi.json").json()["paths"]
+    asked = [path for path in paths if path.startswith("/v1/") and "get" in paths[path]]
+    for path in asked:
+        url = path.format(**ids, **numbers, key="zarr.json", name="m")
+        answer = api.get(f"{url}?x0=1&y0=1" if url.endswith("point") else url, headers=headers)
+        assert (answer.status_code, answer.json()["type"]) == (403, "/problems/not-allowed"), url
+    assert len(asked) > 20
+    assert api.post("/v1/results/res_0/token", headers=headers).status_code == 403
+
+
 def test_things_of_another_tenant_do_not_exist(api: Api) -> None:
     """Every address of the document, with the owner's ids, asked by somebody else."""
     job = api.finished(tenant="owner")
