@@ -1,0 +1,1 @@
+"""Several networks, and classical classifiers of their features, as one model."""
