@@ -17,6 +17,7 @@ from service.operations.tracing import Traced, Tracing
 from service.pictures.viewing import Viewing
 from service.pictures.warm_tiles import WarmTiles
 from service.settings import Settings
+from service.web.crowd import MOST, Crowd
 from service.web.middleware import STALL_S, Edge
 from service.web.neighbours import Neighbours
 from service.web.openapi import describe
@@ -64,12 +65,13 @@ class App(FastAPI):
 
     cors_origins: tuple[str, ...] = ()
     stall_s = STALL_S
+    most_requests = MOST
     trusting: Settings | None = None  # of a service that asks nobody for a key
     tracing: Tracing | None = None
 
     def build_middleware_stack(self) -> ASGIApp:
         warm = WarmTiles(super().build_middleware_stack(), self._viewing)
-        inner: ASGIApp = Metered(warm, self.state.metrics)
+        inner: ASGIApp = Metered(Crowd(warm, self.most_requests), self.state.metrics)
         if self.tracing is not None:
             inner = Traced(inner, self.tracing)
         if self.trusting is not None:

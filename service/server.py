@@ -24,9 +24,6 @@ __all__ = ["require_safe_address", "serve"]
 
 logger = logging.getLogger(__name__)
 
-MAX_CONNECTIONS = 1000
-"""At the same time; what comes on top is answered 503 at once."""
-
 KEEP_ALIVE_S = 15
 FLEET_S = 10.0
 """What workers get beyond `shutdown_s` before they are ended by force: in all less than 45 s."""
@@ -93,7 +90,6 @@ def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         ws="none",
         lifespan="on",
         http=PatientProtocol,
-        limit_concurrency=MAX_CONNECTIONS,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=int(settings.shutdown_s),
     )
