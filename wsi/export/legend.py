@@ -1,6 +1,7 @@
 """What is written around a picture: title, colour bar, scale bar, in fonts that come along."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi.export.strips import Strips
 from wsi.geometry import Size
 from wsi.render import Style, render
 
@@ -17,7 +19,15 @@ if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont
 
-__all__ = ["NOTICE", "Legend", "draw_numbers", "font_px", "frame_picture", "round_length_um"]
+__all__ = [
+    "NOTICE",
+    "Frame",
+    "Legend",
+    "draw_numbers",
+    "font_px",
+    "frame_picture",
+    "round_length_um",
+]
 
 NOTICE = "Research use only. Not a medical device, not for diagnosis."
 INK, PALE = (25, 25, 30), (95, 95, 105)
@@ -35,26 +45,52 @@ class Legend:
     mpp: float  # of the picture, for the scale bar
 
 
+class Frame:
+    """The paper around a picture: title above, scale bar, colour bar and notice below; wider than
+    the picture where it has to be, which then is in the middle."""
+
+    def __init__(self, picture: Size, legend: Legend) -> None:
+        self._legend = legend
+        self._em = em = font_px(picture)
+        self._inner = inner = max(picture.width, LEAST_WIDTH_EM * em)
+        self._left = em + (inner - picture.width) // 2
+        self._top, self._below = round(4.4 * em), round(7.6 * em)
+        self.size = Size(inner + 2 * em, self._top + picture.height + self._below)
+
+    def around(self, strips: Strips) -> Iterator[NDArray[np.uint8]]:
+        """The strips of the picture, RGB, with theirs before, beside and after them; the picture's
+        pixels are copied as they are."""
+        yield self._head()
+        for strip in strips:
+            rows = np.full((len(strip), self.size.width, 3), PAPER, np.uint8)
+            rows[:, self._left : self._left + strip.shape[1]] = strip
+            yield rows
+        yield self._foot()
+
+    def _head(self) -> NDArray[np.uint8]:
+        canvas, draw = self._paper(self._top)
+        _draw_title(draw, self._legend, self._em, self._inner)
+        return np.asarray(canvas)
+
+    def _foot(self) -> NDArray[np.uint8]:
+        em, inner, legend = self._em, self._inner, self._legend
+        canvas, draw = self._paper(self._below)
+        _draw_scale_bar(draw, legend.mpp, em, inner)
+        _draw_color_bar(canvas, draw, legend, em, inner)
+        draw.text((em, 7 * em), NOTICE, PALE, _font(round(0.8 * em)), anchor="ls")
+        return np.asarray(canvas)
+
+    def _paper(self, height: int) -> "tuple[Image, ImageDraw]":
+        from PIL import Image, ImageDraw
+
+        canvas = Image.new("RGB", (self.size.width, height), PAPER)
+        return canvas, ImageDraw.Draw(canvas)
+
+
 def frame_picture(picture: NDArray[np.uint8], legend: Legend) -> NDArray[np.uint8]:
-    """Title above, scale bar, colour bar and notice below: uint8 RGB, wider where it has to be.
-
-    The picture's pixels are copied as they are, in the middle.
-    """
-    from PIL import Image, ImageDraw
-
-    height, width = picture.shape[:2]
-    em = font_px(Size(width, height))
-    inner = max(width, LEAST_WIDTH_EM * em)
-    top, below = round(4.4 * em), round(7.6 * em)
-    canvas = Image.new("RGB", (inner + 2 * em, top + height + below), PAPER)
-    canvas.paste(Image.fromarray(picture), (em + (inner - width) // 2, top))
-    draw = ImageDraw.Draw(canvas)
-    _draw_title(draw, legend, em, inner)
-    _draw_scale_bar(draw, legend.mpp, em, inner, top + height)
-    _draw_color_bar(canvas, draw, legend, em, inner, top + height)
-    notice = round(top + height + 7.0 * em)
-    draw.text((em, notice), NOTICE, PALE, _font(round(0.8 * em)), anchor="ls")
-    return np.asarray(canvas)
+    """The picture in its Frame: uint8 RGB."""
+    frame = Frame(Size(picture.shape[1], picture.shape[0]), legend)
+    return np.concatenate(list(frame.around([picture])))
 
 
 def draw_numbers(picture: NDArray[np.uint8], xy: NDArray[np.float64]) -> NDArray[np.uint8]:
@@ -94,24 +130,24 @@ def _draw_title(draw: "ImageDraw", legend: Legend, em: int, inner: int) -> None:
     draw.text((em, 3.45 * em), _shorten(legend.subtitle, plain, inner), PALE, plain, anchor="ls")
 
 
-def _draw_scale_bar(draw: "ImageDraw", mpp: float, em: int, inner: int, top: int) -> None:
+def _draw_scale_bar(draw: "ImageDraw", mpp: float, em: int, inner: int) -> None:
     """Left below the picture, at most a quarter as wide."""
     um = round_length_um(0.25 * inner * mpp)
     length = max(1, round(um / mpp))
-    y, thick = top + round(2.6 * em), max(3, em // 4)
+    y, thick = round(2.6 * em), max(3, em // 4)
     draw.rectangle((em, y, em + length - 1, y + thick - 1), INK)
     draw.text((em, y + thick + 1.2 * em), length_label(um), INK, _font(round(0.9 * em)), "ls")
 
 
 def _draw_color_bar(
-    canvas: "Image", draw: "ImageDraw", legend: Legend, em: int, inner: int, top: int
+    canvas: "Image", draw: "ImageDraw", legend: Legend, em: int, inner: int
 ) -> None:
     """Right below the picture: what the bar is of, its ticks, the threshold as a mark across."""
     from PIL import Image
 
     style, small = legend.style, _font(round(0.8 * em))
     width, height = round(0.5 * inner), em
-    left, y = em + inner - width - em, top + round(2.6 * em)
+    left, y = em + inner - width - em, round(2.6 * em)
     values = np.linspace(style.vmin, style.vmax, width)[None].repeat(height, 0)
     solid = render(values, Style(style.colormap, style.vmin, style.vmax))
     canvas.paste(Image.fromarray(solid[..., :3]), (left, y))

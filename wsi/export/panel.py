@@ -8,13 +8,14 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi.export.strips import spans_of_rows
 from wsi.geometry import Scale, Size, round_half_up
 from wsi.heatmap import Heatmap, pyramid
 from wsi.overview import Overview
 from wsi.render import Style, blend, render
 from wsi.resample import average_box
 
-__all__ = ["Panel", "draw_panel", "plan_panel"]
+__all__ = ["Panel", "draw_panel", "plan_panel", "strips_of_panel"]
 
 OUTLINE = (20, 20, 20)
 LEAST_SIDE_PX = 480  # a slide of a few pixels is enlarged, by a whole number
@@ -50,23 +51,43 @@ def draw_panel(
     level of the heatmap's pyramid whose cells are not. With `outline_px` a dark line runs inside
     the cells at or above the heatmap's threshold, along their border with the others.
     """
+    return np.concatenate(list(strips_of_panel(heatmap, overview, panel, style, outline_px)))
+
+
+def strips_of_panel(
+    heatmap: Heatmap, overview: Overview, panel: Panel, style: Style, outline_px: int = 0
+) -> Iterator[NDArray[np.uint8]]:
+    """draw_panel(), some rows at a time."""
     cells, rows, columns = _cells_on(heatmap, panel)
-    rgb = _slide_on(heatmap, overview, panel)
     colors = render(cells, style)[:, columns]
-    for first, stop in _runs(rows):
-        rgb[first:stop] = blend(rgb[first:stop], colors[rows[first], None])
-    if outline_px:
-        inside = (cells >= heatmap.threshold)[:, columns][rows]
-        rgb[_rim(inside, outline_px)] = OUTLINE
-    return rgb
+    inside = (cells >= heatmap.threshold)[:, columns]
+    for top, bottom in spans_of_rows(panel.size):
+        rgb = _slide_on(heatmap, overview, panel, top, bottom)
+        for first, stop in _runs(rows[top:bottom]):
+            rgb[first:stop] = blend(rgb[first:stop], colors[rows[top + first], None])
+        if outline_px:
+            above = min(outline_px, top)
+            near = inside[rows[top - above : bottom + outline_px]]
+            rgb[_rim(near, outline_px)[above : above + bottom - top]] = OUTLINE
+        yield rgb
 
 
-def _slide_on(heatmap: Heatmap, overview: Overview, panel: Panel) -> NDArray[np.uint8]:
-    (x, y), px0 = heatmap.bounds0[:2], panel.px0
-    left, top = x / overview.px0.x, y / overview.px0.y
-    right = (x + panel.size.width * px0.x) / overview.px0.x
-    bottom = (y + panel.size.height * px0.y) / overview.px0.y
-    return average_box(overview.rgb, left, top, right, bottom, panel.size[::-1])
+def _slide_on(
+    heatmap: Heatmap, overview: Overview, panel: Panel, top: int, bottom: int
+) -> NDArray[np.uint8]:
+    """The slide alone on rows `top` to `bottom` of the panel."""
+    (x, y), step = heatmap.bounds0[:2], _steps(overview, panel)
+    left = x / overview.px0.x
+    first, stop = (y / overview.px0.y + row * step.y for row in (top, bottom))
+    above = min(int(first), len(overview.rgb) - 1)
+    near = overview.rgb[above : max(above + 1, math.ceil(stop))]
+    edges = left, first - above, left + panel.size.width * step.x, stop - above
+    return average_box(near, *edges, (bottom - top, panel.size.width))
+
+
+def _steps(overview: Overview, panel: Panel) -> Scale:
+    """Pixels of the overview for each of the panel."""
+    return Scale(panel.px0.x / overview.px0.x, panel.px0.y / overview.px0.y)
 
 
 def _cells_on(

@@ -1,5 +1,6 @@
 """Pictures that lie on the slide to the pixel, and whose writing stays clear of everything."""
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+import wsi.export.strips
 from tests.wsi.export.sources import SIZE0, make_source
 from wsi.errors import InvalidOption
 from wsi.export import ExportSource
 from wsi.export.legend import Legend, frame_picture, length_label, round_length_um
 from wsi.export.panel import OUTLINE, Panel, draw_panel, plan_panel
 from wsi.export.png import draw_overlay, save_png, write_heatmap, write_overlay
+from wsi.export.strips import write_png
 from wsi.geometry import Box, Mpp, Scale, Size
 from wsi.heatmap import Heatmap
 from wsi.overview import Overview, read_overview
@@ -251,3 +254,60 @@ def test_marks_are_numbered_where_they_lie() -> None:
     bottom, right = np.argwhere(panel)[-1] + 1
     assert (columns.min() + columns.max()) / 2 == pytest.approx((left + right) / 2, abs=1.5)
     assert (rows.min() + rows.max()) / 2 == pytest.approx(top + (bottom - top) / 4, abs=1.5)
+
+
+def make_textured(px: int) -> ExportSource:
+    """Every tile scored at random, over noise of `px` a side at 8 um/px: 25 px a tile."""
+    overview = Overview(
+        np.random.default_rng(0).integers(0, 256, (px, px, 3), dtype=np.uint8), 8.0, Scale(32, 32)
+    )
+    cells = [(row, column) for row in range(px // 25) for column in range(px // 25)]
+    prob = np.random.default_rng(1).random(len(cells))
+    return make_source(
+        size0=Size(32 * px, 32 * px), overview=overview,
+        indices=cells, prob=np.stack([1 - prob, prob], 1),
+    )  # fmt: skip
+
+
+def test_an_overlay_drawn_in_strips_is_the_one_drawn_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make_textured(500)
+    monkeypatch.setattr(wsi.export.strips, "STRIP_PX", 1 << 30)
+    whole = draw_overlay(source, Style(alpha=0.75, fade=0.1)).astype(int)
+    monkeypatch.setattr(wsi.export.strips, "STRIP_PX", 7 * 500)
+    strips, _ = read_png(write_overlay(source, tmp_path / "overlay.png"))
+    assert strips.shape == whole.shape
+    assert np.abs(strips - whole).max() <= 1  # a mean in float32 that falls on a half
+    assert (strips == whole).mean() > 0.9999
+
+
+def test_no_overlay_is_in_memory_whole(tmp_path: Path) -> None:
+    source = make_textured(2500)
+    write_overlay(source, tmp_path / "first.png")  # fonts load
+    tracemalloc.start()
+    path = write_overlay(source, tmp_path / "overlay.png")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    with Image.open(path) as picture:
+        assert picture.width * picture.height * 3 > 14e6
+    assert peak < 12e6
+
+
+def test_no_bare_heatmap_is_in_memory_whole(tmp_path: Path) -> None:
+    source = make_textured(2500)
+    write_heatmap(source, tmp_path / "first.png")
+    tracemalloc.start()
+    path = write_heatmap(source, tmp_path / "heatmap.png")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    with Image.open(path) as picture:
+        assert picture.width * picture.height * 4 > 20e6
+    assert peak < 8e6
+
+
+def test_a_picture_whose_strips_are_too_few_is_not_written(tmp_path: Path) -> None:
+    strips = [np.zeros((3, 5, 3), np.uint8)]
+    with pytest.raises(ValueError, match="strips of 3 rows for a picture of 4"):
+        write_png(tmp_path / "a.png", Size(5, 4), 3, strips)
+    assert list(tmp_path.iterdir()) == []
