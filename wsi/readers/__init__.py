@@ -65,11 +65,14 @@ def open_source(
 
 def _open_remote(source: "Source", mpp: Mpp | None, reader: str, *, apply_icc: bool) -> Slide:
     """The gate's other half: the server is asked for the header here."""
+    from wsi.identity import public_path
+    from wsi.readers.remote import connect
+
     if reader in LOCAL_ONLY:
         raise UnsupportedSlide(
-            f"{source.path}: {reader} reads local files only; use --reader auto, or copy it"
+            f"{public_path(source.path)}: {reader} reads local files only; use --reader auto, or "
+            "copy it"
         )
-    from wsi.readers.remote import connect
 
     connected = connect(source)
     try:

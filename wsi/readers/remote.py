@@ -49,15 +49,16 @@ class ByteRanges(Protocol):
 def connect(source: Source) -> Source:
     """What passed the gate as a URL, with its header and the file; the caller closes the file.
 
-    Raises SlideNotFound, SlideUnreachable, UnsupportedSlide, CorruptSlide, SlideTooLarge.
+    From here on it is called by its address without credentials, whatever is said of it. Raises
+    SlideNotFound, SlideUnreachable, UnsupportedSlide, CorruptSlide, SlideTooLarge.
     """
-    remote = RemoteFile(_open_ranges(source.path))
+    remote, name = RemoteFile(_open_ranges(source.path)), public_path(source.path)
     try:
-        header = _read_header(remote, public_path(source.path))
+        header = _read_header(remote, name)
     except BaseException:
         remote.close()
         raise
-    return replace(source, kind="tiff", tiff=header, remote=remote)
+    return replace(source, path=name, kind="tiff", tiff=header, remote=remote)
 
 
 def _open_ranges(url: str) -> ByteRanges:

@@ -20,6 +20,7 @@ from wsi.errors import (
     SlideTooLarge,
     SlideUnreachable,
     UnsupportedSlide,
+    WsiError,
 )
 from wsi.geometry import Box
 from wsi.identity import slide_identity
@@ -42,6 +43,13 @@ def write_bytes(folder: Path, size_bytes: int = 200_000) -> bytes:
     data = np.random.default_rng(0).bytes(size_bytes)
     (folder / "data").write_bytes(data)
     return data
+
+
+def cut_in_the_last_tile(path: Path) -> None:
+    """Of the smaller level; all others stay."""
+    with tifffile.TiffFile(path) as file:
+        end = file.pages[1].dataoffsets[-1]
+    path.write_bytes(path.read_bytes()[: end + 10])
 
 
 def ranges_asked(web: WebServer) -> list[tuple[int, int]]:
@@ -265,14 +273,29 @@ def test_a_remote_file_passes_the_same_gate(tmp_path: Path):
 
 def test_a_remote_file_that_was_cut_short_is_corrupt_where_it_ends(tmp_path: Path):
     pixels = write_noise(tmp_path)
-    path = tmp_path / "a.tiff"
-    with tifffile.TiffFile(path) as file:  # all but the smaller level's last tile
-        end = file.pages[1].dataoffsets[-1]
-    path.write_bytes(path.read_bytes()[: end + 10])
+    cut_in_the_last_tile(tmp_path / "a.tiff")
     with serving(tmp_path) as web, open_slide(f"{web.url}/a.tiff") as slide:
         np.testing.assert_array_equal(slide.read_level(0, WHOLE), pixels)
         with pytest.raises(CorruptSlide, match="the file ends before byte"):
             slide.read_level(1, Box(0, 0, 200, 150))
+
+
+def test_no_sentence_about_a_remote_slide_tells_its_signature(tmp_path: Path):
+    write_noise(tmp_path)
+    cut_in_the_last_tile(tmp_path / "a.tiff")
+    said = []
+    with serving(tmp_path) as web:
+        public, signed = f"{web.url}/a.tiff", f"{web.url}/a.tiff?signature=secret"
+        with open_slide(signed) as slide:
+            assert slide.info.path == public
+            for level, box in ((1, Box(0, 0, 200, 150)), (2, WHOLE)):
+                with pytest.raises(WsiError) as caught:
+                    slide.read_level(level, box)
+                said.append(str(caught.value))
+        with pytest.raises(UnsupportedSlide) as refused:
+            open_slide(signed, reader="openslide")
+    said.append(str(refused.value))
+    assert [sentence.startswith(f"{public}: ") for sentence in said] == [True] * 3
 
 
 def test_bytes_that_are_on_their_way_are_not_asked_for_twice():
