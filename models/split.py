@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ __all__ = [
     "draw_split",
     "read_split",
     "require_apart",
+    "require_tiles_apart",
     "write_split",
 ]
 
@@ -118,6 +120,26 @@ def require_apart(pictures: Pictures, parts: Split | npt.NDArray[np.str_]) -> No
                 f"{first} ({one}) and {second} ({other}) have identical pixels, so what is "
                 "measured on one side was learned on the other; leave one out, or draw anew"
             )
+
+
+def require_tiles_apart(tiles: TileSet, split: Split) -> None:
+    """Raises DatasetError where two identical tiles are on two sides; patients never are, because
+    a split lists each once."""
+    part = split.parts_of(tiles).tolist()
+    first: dict[bytes, int] = {}
+    for i, rgb in enumerate(tiles.rgb):
+        other = first.setdefault(hashlib.sha256(rgb.tobytes()).digest(), i)
+        if part[i] != part[other] and LEFT_OUT not in (part[i], part[other]):
+            raise DatasetError(
+                f"{_place(tiles, other)} ({part[other]}) and {_place(tiles, i)} ({part[i]}) are "
+                "identical tiles, so what is measured on one side was learned on the other; leave "
+                "one of the two patients out"
+            )
+
+
+def _place(tiles: TileSet, index: int) -> str:
+    x, y = tiles.xy[index].tolist()
+    return f"patient {tiles.patient[index]} x {x} y {y}"
 
 
 def _refuse_shared_patients(pictures: Pictures, part: list[str]) -> None:

@@ -19,7 +19,7 @@ from models.datasets import (
 from models.datasets.stratification import draw_stratified
 from models.errors import DatasetError
 from models.recipe import TrainConfig
-from models.split import read_split, require_apart
+from models.split import read_split, require_apart, require_tiles_apart
 from models.training.parallel import Processes
 
 __all__ = ["Parts", "read_parts"]
@@ -62,6 +62,7 @@ def _read_idc(config: TrainConfig, data: Path, stores: Path) -> Parts:
     tiles = load_tiles(data)
     require_trainable(tiles, config.classes)
     split = read_split()
+    require_tiles_apart(tiles, split)
     parts = {
         "train": split.take(tiles, "train"),
         "validation": split.take(tiles, "validation", complete=False),

@@ -1,14 +1,18 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from models.errors import DatasetError
 from models.recipe import DataConfig, TrainConfig
+from models.split import read_split
 from models.training.parallel import Processes
 from models.training.parts import Parts, read_parts
+from tests.models.labelled import make_tiles, write_packed
 from tests.models.pictures import breakhis_names, write_bach, write_flat
+from tests.models.training_runs import SMALL
 
 ALONE = Processes(torch.device("cpu"))
 CLASSES = ("normal", "benign", "in_situ", "invasive")
@@ -88,3 +92,20 @@ def test_without_a_split_the_card_hears_that_it_is_none(tmp_path: Path):
     assert parts.split.startswith("None: validated on the training tiles")
     few = read(replace(config, data=replace(config.data, limit=2)), tmp_path / "data", tmp_path)
     assert few.training.index.tolist() == few.validation.index.tolist()
+
+
+def test_an_identical_tile_on_two_sides_of_the_idc_split_is_refused(tmp_path: Path):
+    """That of a patient whom the split does not list, and who therefore trains."""
+    split = read_split()
+    tested = split.patients("test", complete=False)[0]
+    others = [split.patients(part, complete=False)[0] for part in ("train", "validation")]
+    tiles = make_tiles((*others, "99999", tested), per_class=4)
+    copied = np.flatnonzero(tiles.patient == "99999")[0]
+    of_test = np.flatnonzero(tiles.patient == tested)[0]
+    assert read(SMALL, write_packed(tiles, tmp_path / "apart"), tmp_path).training
+
+    tiles.rgb[copied] = tiles.rgb[of_test]
+
+    with pytest.raises(DatasetError, match=r"patient 99999 .*identical tiles") as refused:
+        read(SMALL, write_packed(tiles, tmp_path / "copied"), tmp_path)
+    assert f"patient {tested}" in str(refused.value)
