@@ -1,11 +1,10 @@
 /** Files from the user: dropped or picked, sent one after the other, a job for each. */
 
 import { ApiError, type Api } from "./api";
-import { askResolution } from "./dialogs";
 import { announce, button, byId, make } from "./dom";
 import { reason } from "./jobs_view";
 import { rememberName } from "./names";
-import { isProblemOf, type Job } from "./types";
+import type { Job } from "./types";
 import { bytesText, percentText } from "./units";
 
 export class Intake {
@@ -39,34 +38,9 @@ export class Intake {
   }
 
   private async start(file: File, row: UploadRow): Promise<Job> {
-    const { signal } = row.stop;
-    const onProgress = row.progress;
-    const slide = await this.withResolution(file.name, (mpp) =>
-      this.api.upload({ file, mpp, onProgress, signal }),
-    );
-    rememberName(slide.value.id, file.name);
-    const job = await this.withResolution(
-      file.name, (mpp) => this.api.startJob(slide.value.id, mpp), slide.mpp,
-    );
-    return job.value;
-  }
-
-  /** Asks for the resolution where the service finds none, and tries again with it. */
-  private async withResolution<T>(
-    name: string,
-    attempt: (mpp: number | null) => Promise<T>,
-    mpp: number | null = null,
-  ): Promise<{ value: T; mpp: number | null }> {
-    for (let known = mpp; ; ) {
-      try {
-        return { value: await attempt(known), mpp: known };
-      } catch (error) {
-        if (!(error instanceof ApiError) || !isProblemOf(error.problem, "no-mpp")) throw error;
-        const answer = await askResolution(name);
-        if (answer === null) throw error;
-        known = answer;
-      }
-    }
+    const slide = await this.api.upload({ file, onProgress: row.progress, signal: row.stop.signal });
+    rememberName(slide.id, file.name);
+    return this.api.startJob(slide.id, null); // where the resolution is missing, the job says so
   }
 
   private listenToButton(): void {

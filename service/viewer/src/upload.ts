@@ -4,7 +4,6 @@ import { idempotencyKey } from "./wire";
 
 export interface Upload {
   file: File;
-  mpp: number | null; // um/px, where the file does not state it
   onProgress: (sent: number, total: number) => void;
   signal: AbortSignal;
 }
@@ -13,7 +12,7 @@ export interface Upload {
 export function send(upload: Upload, headers: Record<string, string>): Promise<Response> {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    request.open("POST", address(upload));
+    request.open("POST", "/v1/slides");
     request.setRequestHeader("Content-Type", mediaType(upload.file));
     request.setRequestHeader("Idempotency-Key", idempotencyKey());
     for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
@@ -25,10 +24,6 @@ export function send(upload: Upload, headers: Record<string, string>): Promise<R
     if (upload.signal.aborted) request.abort();
     else request.send(upload.file);
   });
-}
-
-function address(upload: Upload): string {
-  return upload.mpp === null ? "/v1/slides" : `/v1/slides?mpp=${upload.mpp}`;
 }
 
 export function mediaType(file: { name: string }): string {

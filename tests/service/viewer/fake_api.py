@@ -34,7 +34,6 @@ class FakeApi:
     painting: Painting
     key: str | None = None  # that requests have to bring
     jobs_need_mpp: bool = False
-    uploads_need_mpp: bool = False
     breaks_streams: bool = False  # events end before the job does
     classes: tuple[str, ...] = ("non_idc", "idc")
     warnings: tuple[str, ...] = ()
@@ -150,18 +149,17 @@ class FakeApi:
         if self.key is not None and sent != f"Bearer {self.key}":
             raise HTTPException(401, UNAUTHORIZED)
 
-    async def post_slide(self, request: Request, mpp: float | None = None) -> dict[str, Any]:
-        body = await request.body()
-        if self.uploads_need_mpp and mpp is None:
-            raise HTTPException(422, NO_MPP)
-        self.uploads.append(body)
+    async def post_slide(self, request: Request) -> dict[str, Any]:
+        self.uploads.append(await request.body())
         return {"id": f"sld_{len(self.uploads):06}"}
 
     def post_job(self, body: dict[str, Any]) -> JSONResponse:
-        if self.jobs_need_mpp and "mpp" not in body.get("params", {}):
-            raise HTTPException(422, NO_MPP)
         self.job_requests.append(body)
-        return JSONResponse(self.jobs[self.add_job(body["slide_id"])][-1], 202)
+        job_id = self.add_job(body["slide_id"])
+        answer = JSONResponse(self.jobs[job_id][-1], 202)
+        if self.jobs_need_mpp and "mpp" not in body.get("params", {}):
+            self.fail(job_id, NO_MPP)
+        return answer
 
     def get_jobs(self) -> dict[str, Any]:
         return {"items": [states[-1] for states in self.jobs.values()], "next_cursor": None}

@@ -65,14 +65,18 @@ def test_a_running_job_can_be_cancelled(open_viewer: OpenViewer):
     expect(viewer.page.locator("#jobs .job")).to_contain_text("cancelled")
 
 
-@pytest.mark.parametrize("place", ["uploads_need_mpp", "jobs_need_mpp"])
-def test_a_missing_resolution_is_asked_for(open_viewer: OpenViewer, place: str):
-    viewer = open_viewer(api=make_api(**{place: True}))
+def test_a_missing_resolution_is_asked_for(open_viewer: OpenViewer):
+    """Only the job opens the slide, and so it is the job that misses it."""
+    viewer = open_viewer(api=make_api(jobs_need_mpp=True))
     viewer.drop("scan.png")
     viewer.page.get_by_label("Micrometres per pixel").fill("0.25")
     viewer.page.get_by_role("button", name="OK").click()
-    expect(viewer.page.locator("#jobs .job")).to_contain_text("queued")
-    assert viewer.api.job_requests == [{"slide_id": "sld_000001", "params": {"mpp": 0.25}}]
+    expect(viewer.page.locator("#jobs .job")).to_have_count(2)
+    assert viewer.api.job_requests == [
+        {"slide_id": "sld_000001"},
+        {"slide_id": "sld_000001", "params": {"mpp": 0.25}},
+    ]
+    assert len(viewer.api.uploads) == 1
 
 
 def test_a_job_that_missed_the_resolution_is_started_again_with_it(open_viewer: OpenViewer):
