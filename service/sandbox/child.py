@@ -1,5 +1,6 @@
 """The reader process: shuts the door, opens one slide, and answers reads until it is ended."""
 
+import math
 import mmap
 import os
 import socket
@@ -12,10 +13,11 @@ import numpy as np
 
 from service.sandbox.confinement import GATE_BYTES, confine, start_decoding
 from service.sandbox.description import clean_text, describe_slide
-from service.sandbox.wire import MAX_TAIL_BYTES, BadMessage, Message, SandboxLimits, receive, send
+from service.sandbox.wire import MAX_TAIL_BYTES, Message, SandboxLimits, receive, send
 from wsi.errors import CorruptSlide, UnsupportedSlide, WsiError
 from wsi.geometry import Box, Mpp
 from wsi.readers import open_source
+from wsi.readers.base import read_shrunk
 from wsi.readers.gate import Source, check_header
 from wsi.slide import Slide
 
@@ -132,13 +134,12 @@ def _answer(message: Message, memory: mmap.mmap | None, slide: Slide) -> dict[st
     try:
         if memory is None:
             raise MemoryError
-        pixels = slide.read_level(request["level"], Box(*request["box"]))
-        if pixels.nbytes > len(memory):
-            raise BadMessage("more pixels than the parent made room for")
-        np.frombuffer(memory, np.uint8, pixels.nbytes)[:] = pixels.reshape(-1)
+        shape = tuple(request["shape"])
+        room = np.frombuffer(memory, np.uint8, math.prod(shape)).reshape(shape)
+        read_shrunk(slide, request["level"], Box(*request["box"]), room)
     except Exception as error:  # as in serve()
         return {"id": request["id"], **_error_body(error)}
-    return {"id": request["id"], "shape": pixels.shape, "bytes": pixels.nbytes}
+    return {"id": request["id"], "shape": room.shape, "bytes": room.nbytes}
 
 
 def _error_body(error: Exception) -> dict[str, str]:

@@ -85,14 +85,15 @@ class ReaderProcess:
             raise self.fail(error, self._limits.open_timeout_s) from error
         return message
 
-    def read(self, level: int, box: Box) -> NDArray[np.uint8]:
-        """Pixels of a box inside the level. Errors as Slide.read_level, and as await_opened()."""
+    def read(self, level: int, box: Box, out: NDArray[np.uint8]) -> None:
+        """A box inside the level into `out`, as wsi.readers.base.read_shrunk() does it. Errors as
+        Slide.read_level, and as await_opened()."""
         line = self._lines.get()
         try:
             if self._failure is not None:
                 raise self._repeated(self._failure)
             line = line or self._connect()
-            return self._ask(line, level, box)
+            self._ask(line, level, box, out)
         except (ConnectionError, TimeoutError, EOFError, BadMessage) as error:
             raise self.fail(error, self._limits.read_timeout_s) from error
         finally:
@@ -140,17 +141,17 @@ class ReaderProcess:
             undo.pop_all()
         return _Line(ours)
 
-    def _ask(self, line: "_Line", level: int, box: Box) -> NDArray[np.uint8]:
+    def _ask(self, line: "_Line", level: int, box: Box, out: NDArray[np.uint8]) -> None:
         deadline = time.monotonic() + self._limits.read_timeout_s
-        shape = (box.height, box.width, 3)
-        number, size_bytes = next(self._ids), box.height * box.width * 3
-        body = line.ask({"id": number, "level": level, "box": box}, size_bytes, deadline)
+        number = next(self._ids)
+        request = {"id": number, "level": level, "box": box, "shape": out.shape}
+        body = line.ask(request, out.size, deadline)
         if body.get("id") != number:
             raise BadMessage("the answer to another request")
         self._raise_stated(body)
-        if body != {"id": number, "shape": list(shape), "bytes": size_bytes}:
+        if body != {"id": number, "shape": list(out.shape), "bytes": out.size}:
             raise BadMessage("pixels of another shape than was asked for")
-        return line.pixels(size_bytes).reshape(shape)
+        line.copy_pixels(out)
 
     def _raise_stated(self, body: dict[str, Any]) -> None:
         """The error that the process reports."""
@@ -217,9 +218,9 @@ class _Line:
         self.is_clear = True
         return message.body
 
-    def pixels(self, size_bytes: int) -> NDArray[np.uint8]:
-        """A copy: the process can still write to what it shares."""
-        return np.frombuffer(self.memory or b"", np.uint8, size_bytes).copy()
+    def copy_pixels(self, out: NDArray[np.uint8]) -> None:
+        """The process can still write to what it shares."""
+        out[...] = np.frombuffer(self.memory or b"", np.uint8, out.size).reshape(out.shape)
 
     def close(self) -> None:
         self.sock.close()

@@ -15,7 +15,7 @@ from service.sandbox.launcher import Launcher, shared_launcher
 from service.sandbox.process import ReaderProcess
 from service.sandbox.wire import BadMessage, SandboxLimits, SandboxMode, parse_mode
 from wsi.errors import UnsupportedSlide
-from wsi.geometry import Box
+from wsi.geometry import Box, Size
 from wsi.readers.base import BaseSlide
 from wsi.readers.resolution import mpp_from_caller
 from wsi.slide import SlideInfo
@@ -45,15 +45,23 @@ class SandboxedSlide(BaseSlide):
     def reader_pid(self) -> int:
         return self._process.pid
 
+    def read_shrunk(self, level: int, box: Box, out: NDArray[np.uint8]) -> None:
+        """As the function of that name: in the process, so that only the means come here."""
+        self._require_inside(level, box)
+        with self._reading():
+            self._read_into(level, box, out)
+
     def _read_inside(self, level: int, box: Box) -> NDArray[np.uint8]:
-        if box.width * box.height * 3 <= MAX_READ_BYTES:
-            return self._process.read(level, box)
         out = np.empty((box.height, box.width, 3), np.uint8)
-        for part in _parts(box):
-            top, left = part.y - box.y, part.x - box.x
-            pixels = self._process.read(level, part)
-            out[top : top + part.height, left : left + part.width] = pixels
+        self._read_into(level, box, out)
         return out
+
+    def _read_into(self, level: int, box: Box, out: NDArray[np.uint8]) -> None:
+        cell = Size(box.width // out.shape[1], box.height // out.shape[0])
+        for part in _parts(box, cell):
+            top, left = (part.y - box.y) // cell.height, (part.x - box.x) // cell.width
+            rows, columns = part.height // cell.height, part.width // cell.width
+            self._process.read(level, part, out[top : top + rows, left : left + columns])
 
     def _release(self) -> None:
         self._end()
@@ -116,7 +124,12 @@ def _job(path: str | None) -> dict[str, Any]:
     return {"path": path, "cwd": str(Path.cwd()) if is_relative else "/"}
 
 
-def _parts(box: Box) -> Iterator[Box]:
-    for y in range(box.y, box.bottom, PART_PX):
-        for x in range(box.x, box.right, PART_PX):
-            yield Box(x, y, PART_PX, PART_PX).intersection(box)
+def _parts(box: Box, cell: Size) -> Iterator[Box]:
+    """Of whole cells; the box itself where it is not too large."""
+    if box.width * box.height * 3 <= MAX_READ_BYTES:
+        yield box
+        return
+    width, height = (max(1, PART_PX // side) * side for side in cell)
+    for y in range(box.y, box.bottom, height):
+        for x in range(box.x, box.right, width):
+            yield Box(x, y, width, height).intersection(box)

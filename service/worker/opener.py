@@ -16,7 +16,7 @@ from service.settings import Settings
 from service.worker.naming import neutral_name
 from wsi.geometry import Box
 from wsi.readers import open_slide
-from wsi.readers.base import BaseSlide
+from wsi.readers.base import BaseSlide, read_shrunk
 from wsi.slide import Slide, SlideInfo
 
 __all__ = ["NamelessSlide", "check_sandbox", "make_opener"]
@@ -36,6 +36,12 @@ class NamelessSlide(BaseSlide):
 
     def _read_inside(self, level: int, box: Box) -> NDArray[np.uint8]:
         return self._slide.read_level(level, box)
+
+    def read_shrunk(self, level: int, box: Box, out: NDArray[np.uint8]) -> None:
+        """As the function of that name."""
+        self._require_inside(level, box)
+        with self._reading():
+            read_shrunk(self._slide, level, box, out)
 
     def _release(self) -> None:
         self._slide.close()

@@ -15,12 +15,14 @@ import pytest
 from service.errors import DecoderCrashed, DecoderTimeout
 from service.sandbox import SandboxedSlide, SandboxLimits, open_in_sandbox
 from service.sandbox.launcher import Launcher
+from service.worker.opener import NamelessSlide
 from tests.service.hostile import SLOW_SPEECHES, SPEECHES, TRAP
 from tests.wsi.readers.reader_contract import OpenSlide, ReaderContract
 from tests.wsi.readers.tiffs import write_pyramid
 from wsi.errors import CorruptSlide, InvalidOption, SlideNotFound, UnsupportedSlide
 from wsi.geometry import Box
 from wsi.readers import open_slide
+from wsi.readers.base import read_shrunk
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PATIENT = SandboxLimits(open_timeout_s=100.0, read_timeout_s=100.0)
@@ -48,6 +50,13 @@ def is_alive(pid: int) -> bool:
 
 def shared_mappings() -> int:
     return Path("/proc/self/maps").read_text().count("wsi-pixels")
+
+
+def shared_bytes() -> int:
+    """Of all that this process shares with readers now."""
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    spans = [line.split()[0].split("-") for line in lines if "wsi-pixels" in line]
+    return sum(int(stop, 16) - int(start, 16) for start, stop in spans)
 
 
 class TestSandboxed(ReaderContract):
@@ -98,6 +107,49 @@ def test_a_read_larger_than_one_answer_is_put_together(tiff: Path, monkeypatch: 
     with open_slide(tiff) as direct, open_in_sandbox(tiff) as boxed:
         box = Box(-5, 10, 300, 250)
         np.testing.assert_array_equal(boxed.read_level(0, box), direct.read_level(0, box))
+
+
+@pytest.mark.parametrize(("box", "cell"), [
+    (Box(0, 0, 256, 192), 4),  # whole native tiles
+    (Box(31, 7, 60, 100), 4),  # cells that lie in two of them
+    (Box(13, 1, 390, 300), 3),
+    (Box(0, 0, 403, 301), 1),
+])  # fmt: skip
+@pytest.mark.parametrize("wrapped", [False, True], ids=["sandboxed", "nameless"])
+@pytest.mark.parametrize("reader", ["tiff", "openslide"])
+def test_a_box_is_shrunk_to_the_same_means_in_the_sandbox(
+    tiff: Path, monkeypatch: pytest.MonkeyPatch, box: Box, cell: int, wrapped: bool, reader: str
+):
+    monkeypatch.setattr("service.sandbox.slide.PART_PX", 128)
+    shape = (box.height // cell + 2, box.width // cell, 3)
+    expected, sheet = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+    with open_slide(tiff, reader=reader) as direct:
+        read_shrunk(direct, 0, box, expected[1:-1])
+    for most_bytes in (100 * 100 * 3, 128 << 20):  # in parts, and at once
+        monkeypatch.setattr("service.sandbox.slide.MAX_READ_BYTES", most_bytes)
+        with open_in_sandbox(tiff, reader=reader) as boxed:
+            slide = NamelessSlide(boxed, "neutral") if wrapped else boxed
+            read_shrunk(slide, 0, box, sheet[1:-1])
+        np.testing.assert_array_equal(sheet, expected)
+    assert expected.any()
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["sandboxed", "nameless"])
+def test_only_the_means_come_out_of_the_sandbox(tmp_path: Path, wrapped: bool):
+    write_pyramid(tmp_path / "a.tiff", [(1024, 1024)])
+    with open_in_sandbox(tmp_path / "a.tiff", reader="tiff") as boxed:
+        slide = NamelessSlide(boxed, "neutral") if wrapped else boxed
+        read_shrunk(slide, 0, Box(0, 0, 1024, 1024), np.empty((64, 64, 3), np.uint8))
+        assert shared_bytes() == 256 << 10  # the least; the pixels would be 3 MiB
+
+
+def test_what_is_not_inside_the_level_is_not_shrunk_in_the_sandbox(tiff: Path):
+    out = np.empty((8, 8, 3), np.uint8)
+    with (
+        open_in_sandbox(tiff) as boxed,
+        pytest.raises(InvalidOption, match="not inside level 0"),
+    ):
+        read_shrunk(boxed, 0, Box(400, 0, 16, 16), out)
 
 
 def test_a_relative_path_is_read_and_named_as_it_was_given(
