@@ -17,7 +17,7 @@ from service.sandbox.seccomp import NUMBERS, build_filter
 from tests.wsi.readers.tiffs import write_pyramid
 from wsi.errors import UnsupportedSlide
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 REFUSED = {"EPERM", "EACCES"}
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the locks are Linux's")
