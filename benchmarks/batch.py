@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.calibration import calibrated
 from models.card import ModelCard
 from models.infer import Classifier, load_classifier
 from service import batch, cluster
@@ -48,8 +49,11 @@ class Watched:
         return self._classifier.batch_size
 
     def predict(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return calibrated(self.card, self.predict_raw(rgb))
+
+    def predict_raw(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         started = time.perf_counter()
-        prob = self._classifier.predict(rgb)
+        prob = self._classifier.predict_raw(rgb)
         self.busy.append((started, time.perf_counter()))
         return prob
 

@@ -38,7 +38,7 @@ class Leaving:
     def __getattr__(self, name):
         return getattr(self._classifier, name)
 
-    def predict(self, rgb):
+    def predict_raw(self, rgb):
         os.write(1, b"first tiles")
         os._exit(0)
 

@@ -15,7 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from models.calibration import Curve
+from models.ensemble.members import Member, check_members, members_from_json
 from models.errors import CardError, ModelError
+from wsi.channels import CHANNELS
 from wsi.geometry import MPP_RANGE, TILE_PX_RANGE, is_plausible_mpp
 
 if TYPE_CHECKING:
@@ -40,10 +43,11 @@ class ModelCard:
 
     tile_px, mpp: side of a tile, and its resolution in um/px. input_px: side to which the network's
     input is resized. mean, std: of the pixels in 0..1, per channel. activation: of the logits
-    divided by `temperature` (Guo et al. 2017, arXiv:1706.04599; 1 is uncalibrated).
+    divided by `temperature` (1 changes nothing). curves: instead of a temperature, see
+    models.calibration: one, or with more than two classes one a class.
     threshold: on the probability of `positive_class`. weights_file: a name beside the card.
     weights_sha256: None only where a WSInfer file pins nothing. metrics: JSON, free of form; by
-    custom name → {"value", "low", "high"}.
+    custom name → {"value", "low", "high"}. members: of an ensemble; files beside the card.
     """
 
     name: str
@@ -58,6 +62,7 @@ class ModelCard:
     std: Rgb = (1.0, 1.0, 1.0)
     activation: str = "softmax"
     temperature: float = 1.0
+    curves: tuple[Curve, ...] = ()
     weights_file: str | None = None
     weights_sha256: str | None = None
     version: str = "1"
@@ -67,16 +72,23 @@ class ModelCard:
     metrics: Mapping[str, Any] = field(default_factory=dict, hash=False)
     intended_use: str = "not stated"
     limits: tuple[str, ...] = ()
+    members: tuple[Member, ...] = ()
 
     def __post_init__(self) -> None:
         _check_classes(self)
         _check_input(self)
         _check_output(self)
         _check_weights(self)
+        check_members(self.members, self.architecture)
 
     @property
     def positive_index(self) -> int:
         return self.classes.index(self.positive_class)
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether probabilities differ from what the network says."""
+        return bool(self.curves) or self.temperature != 1
 
     @property
     def sha256(self) -> str:
@@ -94,6 +106,7 @@ class ModelCard:
 
     def to_json(self) -> dict[str, Any]:
         normalize = {"mean": list(self.mean), "std": list(self.std)}
+        members = [member.to_json() for member in self.members]
         return {
             "spec_version": SPEC_VERSION,
             "architecture": self.architecture,
@@ -119,6 +132,8 @@ class ModelCard:
             "metrics": dict(self.metrics),
             "intended_use": self.intended_use,
             "limits": list(self.limits),
+            **_curves_to_json(self.curves),
+            **({"members": members} if members else {}),
         }
 
     @classmethod
@@ -146,6 +161,7 @@ class ModelCard:
             std=std,
             activation=_text(fields, "activation", ACTIVATIONS[len(classes) == 1]),
             temperature=_number(fields, "temperature", 1.0),
+            curves=_read_curves(fields),
             weights_file=_text(weights, "file", None),
             weights_sha256=_text(weights, "sha256", None),
             version=_text(fields, "version", "1"),
@@ -155,6 +171,7 @@ class ModelCard:
             metrics=_mapping(fields, "metrics"),
             intended_use=_text(fields, "intended_use", "not stated"),
             limits=_texts(fields, "limits", []) + _name_guesses(fields, last),
+            members=members_from_json(_list(fields, "members", [])),
         )
 
 
@@ -213,6 +230,9 @@ def _check_spec(fields: Mapping[str, Any]) -> None:
 def _check_classes(card: ModelCard) -> None:
     if not card.classes or len(set(card.classes)) < len(card.classes) or "" in card.classes:
         raise CardError(f"class_names is {list(card.classes)}; it needs one name a class, each new")
+    taken = [name for name in card.classes if name in CHANNELS]
+    if taken:
+        raise CardError(f"class_names has {taken[0]!r}, the name of a heatmap's channel; rename it")
     if card.positive_class not in card.classes:
         raise CardError(
             f"positive_class is {card.positive_class!r}; it must be one of {list(card.classes)}"
@@ -239,6 +259,12 @@ def _check_output(card: ModelCard) -> None:
         raise CardError(f"threshold is {card.threshold}; it is a probability between 0 and 1")
     if not card.temperature > 0:
         raise CardError(f"temperature is {card.temperature}; it divides the logits, use above 0")
+    expected = {0, len(card.classes) if len(card.classes) > 2 else 1}
+    if len(card.curves) not in expected or (card.curves and card.temperature != 1):
+        raise CardError(
+            f"{len(card.curves)} calibration curves and temperature {card.temperature}: use a "
+            f"temperature, or {max(expected)} curves and temperature 1"
+        )
     if card.activation not in ACTIVATIONS:
         raise CardError(f"activation is {card.activation!r}; use {' or '.join(ACTIVATIONS)}")
     if card.activation == "softmax" and len(card.classes) == 1:
@@ -264,6 +290,24 @@ def _read_transform(steps: list[Any], tile_px: int) -> tuple[int, Rgb, Rgb]:
     normalize = of_step.get("Normalize", {"mean": [0.0] * 3, "std": [1.0] * 3})
     input_px = _side(of_step["Resize"]) if "Resize" in of_step else tile_px
     return input_px, _rgb(normalize, "mean"), _rgb(normalize, "std")
+
+
+def _curves_to_json(curves: tuple[Curve, ...]) -> dict[str, Any]:
+    """Nothing where there are none: a card that has a temperature keeps its sha256."""
+    if not curves:
+        return {}
+    return {"calibration": {"curves": [{"x": list(c.x), "y": list(c.y)} for c in curves]}}
+
+
+def _read_curves(fields: Mapping[str, Any]) -> tuple[Curve, ...]:
+    curves = _list(_mapping(fields, "calibration"), "curves", [])
+    return tuple(Curve(_numbers(curve, "x"), _numbers(curve, "y")) for curve in curves)
+
+
+def _numbers(fields: Any, key: str) -> tuple[float, ...]:
+    if not isinstance(fields, dict):
+        raise CardError(f"a calibration curve is {fields!r:.80}; it must be an object with x and y")
+    return tuple(_number({key: value}, key) for value in _list(fields, key))
 
 
 def _side(arguments: Mapping[str, Any]) -> int:

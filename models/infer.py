@@ -12,11 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.card import ModelCard
-from models.errors import UntrustedCode
-from models.registry import CLASSIFIERS, is_torchscript, load_builder, resolve_model
+from models.ensemble.members import ENSEMBLE
+from models.errors import ModelError, UntrustedCode
+from models.registry import (
+    CLASSIFIERS,
+    find_card,
+    is_torchscript,
+    load_builder,
+    resolve_model,
+)
 from models.speed.tuning import Tuning, find_tuning
 
-__all__ = ["Classifier", "ScoredBatch", "TileBatch", "load_classifier", "score_tiles"]
+__all__ = ["Classifier", "Predictor", "ScoredBatch", "TileBatch", "load_classifier", "score_tiles"]
 
 UInt8Array = NDArray[np.uint8]
 Float32Array = NDArray[np.float32]
@@ -45,9 +52,23 @@ class Classifier(Protocol):
         """
         ...
 
+    def predict_raw(self, rgb: UInt8Array) -> Float32Array:
+        """As predict(), before the card's calibration: calibrated(card, predict_raw(rgb)) is
+        predict(rgb)."""
+        ...
+
     def close(self) -> None:
         """Frees the device's memory; the classifier is not used again."""
         ...
+
+
+class Predictor(Protocol):
+    """What score_tiles() needs: a Classifier, or a Scorer around one."""
+
+    @property
+    def batch_size(self) -> int: ...
+
+    def predict(self, rgb: UInt8Array) -> Float32Array: ...
 
 
 class TileBatch(Protocol):
@@ -62,7 +83,8 @@ class TileBatch(Protocol):
 
 @dataclass(frozen=True)
 class ScoredBatch:
-    """prob: float32 (n, classes); start: index of its first tile in the plan."""
+    """prob: what predict() answered, float32 (n, classes), of a Scorer with its channels behind;
+    start: index of its first tile in the plan."""
 
     start: int
     prob: Float32Array
@@ -80,11 +102,17 @@ def load_classifier(
     """The model of `resolve_model`, ready on a device.
 
     device: auto, cpu, cuda, cuda:N or mps. batch_size: None chooses by device and tile.
-    precision: auto (bfloat16 where the processor has it), float32, bfloat16, or float16 on CUDA.
+    precision: auto (bfloat16 where the processor has it), float32, bfloat16, float16 on CUDA, or
+    int8, which needs a tuning in 8 bits.
     trust_code: a TorchScript file may run. tuning: how to compute, or the folder where that of this
     machine is looked for; another precision than `auto` wins over it. Raises ModelError.
     """
     card, weights = resolve_model(model)
+    if card.architecture == ENSEMBLE:
+        from models.ensemble.classifier import load_ensemble
+
+        folder = find_card(model).parent
+        return load_ensemble(card, folder, device, batch_size=batch_size, precision=precision)
     if weights is None:
         classifier: Classifier = load_builder(CLASSIFIERS[card.architecture])(card)
         return classifier
@@ -97,7 +125,10 @@ def load_classifier(
 
     network = load_network(card, weights)
     if isinstance(tuning, Path):
-        tuning = find_tuning(tuning, card, device_name(choose_device(device)))
+        name = device_name(choose_device(device))
+        tuning = find_tuning(tuning, card, name, int8=precision == "int8")
+    if precision == "int8":
+        precision = _surrounding_int8(tuning, card)
     # what a foreign program computes in bfloat16 nobody has checked
     chosen = "float32" if is_torchscript(weights) and precision == "auto" else precision
     return TorchClassifier(
@@ -105,7 +136,17 @@ def load_classifier(
     )
 
 
-def score_tiles(classifier: Classifier, batches: Iterable[TileBatch]) -> Iterator[ScoredBatch]:
+def _surrounding_int8(tuning: Tuning | None, card: ModelCard) -> str:
+    """The precision of what is not in 8 bits. Raises ModelError where the ranges are not known."""
+    if tuning is None or not tuning.is_int8:
+        raise ModelError(
+            f"{card.name} in int8: the ranges of its numbers were not measured on this machine; "
+            "run `wsi doctor --tune --int8 DATA` first, or use precision auto"
+        )
+    return tuning.precision
+
+
+def score_tiles(classifier: Predictor, batches: Iterable[TileBatch]) -> Iterator[ScoredBatch]:
     """Scores in the order of the tiles, in batches of the classifier's own size.
 
     While a batch is in the network, the next one is read and the last one's scores are written: at

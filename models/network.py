@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.calibration import calibrated
 from models.card import ModelCard, file_sha256
 from models.checkpoint import load_weights
 from models.errors import DeviceError, ModelError, WeightsError
@@ -77,7 +78,10 @@ class TorchClassifier:
         return f"{self._device}, {precision}{form}{tuned}"
 
     def predict(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Classifier.predict; DeviceError where not even one tile fits the device."""
+        return calibrated(self.card, self.predict_raw(rgb))
+
+    def predict_raw(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Classifier.predict_raw; DeviceError where not even one tile fits the device."""
         self.card.require_tiles(rgb)
         while (prob := self._attempt(rgb)) is None:
             self._halve()
@@ -109,7 +113,7 @@ class TorchClassifier:
                 prob = [one.cpu().numpy() for one in queued]
         except torch.OutOfMemoryError:
             return None
-        empty = np.empty((0, len(self.card.classes)), np.float32)
+        empty = np.empty((0, self._width), np.float32)
         return np.concatenate([empty, *prob])
 
     def _launch(self, rgb: NDArray[np.uint8]) -> Tensor:
@@ -120,13 +124,22 @@ class TorchClassifier:
         staged = torch.empty((count, *rgb.shape[1:]), dtype=torch.uint8, pin_memory=on_gpu)
         staged[len(rgb) :] = 0
         staged.numpy()[: len(rgb)] = rgb
-        logits = self._network(self._prepare(staged.to(self._device, non_blocking=on_gpu)))
-        if logits.shape != (count, len(self.card.classes)):
+        outputs = self._network(self._prepare(staged.to(self._device, non_blocking=on_gpu)))
+        if outputs.shape != (count, self._width):
             raise WeightsError(
-                f"{self.card.name} answers with shape {tuple(logits.shape)} to "
+                f"{self.card.name} answers with shape {tuple(outputs.shape)} to "
                 f"{count} tiles, but its card has {len(self.card.classes)} classes"
             )
-        return self._activate(logits.float() / self.card.temperature)[: len(rgb)]
+        return self._finish(outputs.float())[: len(rgb)]
+
+    @property
+    def _width(self) -> int:
+        """Numbers that it answers a tile with."""
+        return len(self.card.classes)
+
+    def _finish(self, outputs: Tensor) -> Tensor:
+        """float32 (n, width) of the network → what predict_raw() returns."""
+        return self._activate(outputs)
 
     def _prepare(self, rgb: Tensor) -> Tensor:
         """uint8 (n, h, w, 3) → normalised (n, 3, side, side), channels last in memory."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from models.calibration import calibrated
 from models.card import ModelCard
 
 __all__ = ["MeanChannelClassifier", "painted_card"]
@@ -24,6 +25,9 @@ class MeanChannelClassifier:
         self.batch_size = batch_size
 
     def predict(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return calibrated(self.card, self.predict_raw(rgb))
+
+    def predict_raw(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         self.card.require_tiles(rgb)
         positive = rgb[..., self.channel].mean((1, 2), dtype=np.float64) / 255
         others = max(1, len(self.card.classes) - 1)

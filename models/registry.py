@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from models.card import CARD_NAMES, ModelCard, file_sha256, read_card
+from models.ensemble.members import ENSEMBLE
 from models.errors import CardError, UnknownModel, WeightsError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ __all__ = [
     "MODELS",
     "ModelFiles",
     "build",
+    "find_card",
     "list_models",
     "resolve_model",
 ]
@@ -57,7 +59,8 @@ WEIGHTS_NAMES = ("model.safetensors", "torchscript_model.pt")  # where WSInfer p
 
 
 class ModelFiles(NamedTuple):
-    """weights: None where the architecture needs none."""
+    """weights: None where the architecture needs none; those of an ensemble's members lie beside
+    the card, see find_card()."""
 
     card: ModelCard
     weights: Path | None
@@ -93,21 +96,32 @@ def resolve_model(model: str | Path) -> ModelFiles:
     the program was started. Weights that their file does not pin are pinned here, as they are.
     Raises UnknownModel, CardError, WeightsError; the weights' bytes are checked when they load.
     """
+    return _from_card(*_locate(model))
+
+
+def find_card(model: str | Path) -> Path:
+    """The file of the card that resolve_model() reads. Raises UnknownModel, CardError,
+    WeightsError."""
+    return _locate(model)[0]
+
+
+def _locate(model: str | Path) -> tuple[Path, Path | None]:
+    """The card, and the weights where they were named."""
     shipped = SHIPPED / f"{model}.json"
     if shipped.parent == SHIPPED and shipped.is_file():
-        return _from_card(shipped)
+        return shipped, None
     path = Path(model)
     if path.is_dir():
-        return _from_card(_first_card(path, [path / name for name in CARD_NAMES]))
+        return _card_in(path), None
     if not path.is_file():
         raise UnknownModel(_explain_missing(model))
     if path.suffix == ".json":
-        return _from_card(path)
+        return path, None
     cards = [path.with_suffix(".json"), *(path.with_name(name) for name in CARD_NAMES)]
     if path.suffix == SAFETENSORS:
-        return _from_card(_first_card(path, cards), path)
+        return _first_card(path, cards), path
     if path.suffix in TORCHSCRIPT and any(card.is_file() for card in cards):
-        return _from_card(_first_card(path, cards), path)
+        return _first_card(path, cards), path
     raise WeightsError(_explain_format(path))
 
 
@@ -118,6 +132,9 @@ def is_torchscript(weights: Path) -> bool:
 def _from_card(card_path: Path, weights: Path | None = None) -> ModelFiles:
     card = read_card(card_path)
     if card.architecture in CLASSIFIERS:
+        return ModelFiles(card, None)
+    if card.architecture == ENSEMBLE:
+        _require_members(card, card_path)
         return ModelFiles(card, None)
     weights = weights or _find_weights(card, card_path)
     if weights.suffix != SAFETENSORS and not is_torchscript(weights):
@@ -139,6 +156,24 @@ def _find_weights(card: ModelCard, card_path: Path) -> Path:
     if not found:
         raise WeightsError(f"{card_path}: no weights beside it; put {beside[0].name} there")
     return (usable or found)[0]
+
+
+def _require_members(card: ModelCard, card_path: Path) -> None:
+    if not card.members:
+        raise CardError(f"{card_path} is the card of an ensemble and lists no members; add them")
+    for member in card.members:
+        if not card_path.with_name(member.file).is_file():
+            raise WeightsError(
+                f"{card_path} names the file {member.file} of its member {member.name}, which is "
+                "not there; copy the whole folder"
+            )
+
+
+def _card_in(folder: Path) -> Path:
+    """card.json or config.json; else, as in the folder of a run, the only JSON file there."""
+    named = [folder / name for name in CARD_NAMES]
+    others = list(folder.glob("*.json"))
+    return _first_card(folder, named + (others if len(others) == 1 else []))
 
 
 def _first_card(model: Path, cards: list[Path]) -> Path:

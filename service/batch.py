@@ -225,11 +225,15 @@ def _resident(request: HeatmapRequest) -> "Classifier":
     """This process's one model, loaded with the first slide."""
     with _LOADING:  # two threads that come first must not load two
         device = own_device(request.device)
-        return _load(request.model, device, request.batch_size, request.trust_code)
+        return _load(
+            request.model, device, request.batch_size, request.precision, request.trust_code
+        )
 
 
 @lru_cache(maxsize=1)
-def _load(model: str, device: str, batch_size: int, trust_code: bool) -> "Classifier":
+def _load(
+    model: str, device: str, batch_size: int, precision: str, trust_code: bool
+) -> "Classifier":
     from models.infer import load_classifier
     from service.settings import MachineSettings
 
@@ -238,6 +242,7 @@ def _load(model: str, device: str, batch_size: int, trust_code: bool) -> "Classi
             model,
             device,
             batch_size=batch_size,
+            precision=precision,
             trust_code=trust_code,
             tuning=MachineSettings().tunings,  # of the worker's own machine
         )
@@ -264,6 +269,9 @@ class SharedClassifier:
 
     def predict(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         return self._classifier.predict(rgb)
+
+    def predict_raw(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return self._classifier.predict_raw(rgb)
 
     def close(self) -> None:
         """Stays: the next slide uses it."""

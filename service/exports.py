@@ -12,7 +12,7 @@ from service.records import describe_slide
 from service.results import MANIFEST_SCHEMA, MASK_IMAGE, RUN, SCORES, ResultFolder
 from wsi.errors import InvalidOption, ResultExists, StoreIncomplete, StoreMismatch
 from wsi.export import export, load_writer, ome_zarr
-from wsi.export.source import ExportSource
+from wsi.export.source import ExportSource, channels_by_tile
 from wsi.geometry import Box, Mpp, Scale, Size
 from wsi.grid import TileGrid
 from wsi.mask import TissueMask
@@ -81,14 +81,16 @@ def _source_from(folder: Path, manifest: dict[str, Any]) -> ExportSource:
     grid = TileGrid.from_json(manifest["grid"])
     scores = ScoreStore.open(folder / SCORES)
     mask = _read_mask(folder / MASK_IMAGE, manifest["mask"])
+    indices = grid.indices_from_xy0(scores.xy0)
     return ExportSource(
         slide=_slide_info(manifest["slide"]),
         slide_id=manifest["slide"]["id"],
         model=manifest["model"]["name"],
         heatmap=heatmap,
         grid=grid,
-        indices=grid.indices_from_xy0(scores.xy0),
+        indices=indices,
         prob=scores.prob,
+        channels=channels_by_tile(heatmap, grid, indices, scores.channels),
         mask=mask,
         summary=summarise(heatmap, mask),
         warnings=tuple(manifest["warnings"]),

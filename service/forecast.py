@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import ModelError
-from models.infer import Classifier, load_classifier
+from models.infer import Predictor, load_classifier
 from models.registry import resolve_model
+from models.scorer import Scorer
 from service.errors import ServiceError
 from service.outputs import require_outputs
 from service.pipeline import prepare
@@ -87,7 +88,7 @@ def forecast_reading(slide: Slide, plan: TilePlan) -> dict[str, Any]:
     return facts | {"read_tiles_a_second": round(rate, 1), "seconds_at_most": seconds}
 
 
-def measure(slide: Slide, plan: TilePlan, classifier: Classifier, batch_size: int) -> Throughput:
+def measure(slide: Slide, plan: TilePlan, classifier: Predictor, batch_size: int) -> Throughput:
     """Reads a sample of the plan, and scores one of its batches again and again."""
     read_tiles_s, sample = _read_sample(slide, plan, batch_size)
     rgb = np.resize(sample, (batch_size, *sample.shape[1:]))
@@ -143,7 +144,7 @@ def _measure(
         tuning=tunings,
     )
     with closing(classifier):
-        return measure(slide, plan, classifier, request.batch_size)
+        return measure(slide, plan, Scorer(classifier, tta=request.tta), request.batch_size)
 
 
 def _read_sample(slide: Slide, plan: TilePlan, batch_size: int) -> tuple[float, NDArray[np.uint8]]:

@@ -25,7 +25,7 @@ from service.tissue import Prepared, lay_tiles
 from wsi.cores import usable_cores
 from wsi.export import export
 from wsi.export.png import save_png
-from wsi.export.source import ExportSource
+from wsi.export.source import ExportSource, channels_by_tile
 from wsi.heatmap import assemble
 from wsi.mask import mask_image
 from wsi.readers import open_slide
@@ -82,6 +82,7 @@ def run_request(
                     request.model,
                     request.device,
                     batch_size=request.batch_size,
+                    precision=request.precision,
                     trust_code=request.trust_code,
                     tuning=tunings,
                 )
@@ -128,15 +129,15 @@ def make_heatmap(
             slide = keep_small(opened)
             prepared = prepare(request, slide, card)
         scoring = stack.enter_context(
-            closing(Scoring(slide, prepared.plan, classifier, clock, turn))
+            closing(Scoring(slide, prepared.plan, classifier, clock, turn, tta=request.tta))
         )
         with clock.stage("hash"):
             if not result.partial.exists():  # nothing to go on with
                 scoring.begin(ahead.done)
             work = ahead.result()
         partial = stack.enter_context(result.writing(work, overwrite=overwrite))
-        prob = scoring.finish(partial, work, card.classes)
-        source = _assemble(request, slide, prepared, prob, card, work, clock)
+        scored = scoring.finish(partial, work, card)
+        source = _assemble(request, slide, prepared, scored, card, work, clock)
         _export(source, partial, request.formats, clock)
         with clock.stage("publish"):
             manifest = manifest_of(work, source, prepared.plan, partial)
@@ -184,20 +185,23 @@ def _assemble(
     request: HeatmapRequest,
     slide: Slide,
     prepared: Prepared,
-    prob: NDArray[np.float32],
+    scored: tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]],
     card: ModelCard,
     work: dict[str, Any],
     clock: StageClock,
 ) -> ExportSource:
+    prob, channels = scored
+    grid, indices = prepared.grid, prepared.plan.indices
     with clock.stage("assemble"):
         heatmap = assemble(
-            prepared.grid,
-            prepared.plan.indices,
+            grid,
+            indices,
             prob,
             classes=card.classes,
             positive_class=card.positive_class,
             threshold=card.threshold,
             window=request.window,
+            channels=channels,
         )
         overview = read_picture(slide, prepared.overview)
         summary = summarise(heatmap, prepared.mask)
@@ -206,9 +210,10 @@ def _assemble(
         slide_id=work["slide"]["id"],
         model=card.name,
         heatmap=heatmap,
-        grid=prepared.grid,
-        indices=prepared.plan.indices,
+        grid=grid,
+        indices=indices,
         prob=prob,
+        channels=channels_by_tile(heatmap, grid, indices, channels),
         mask=prepared.mask,
         overview=overview,
         summary=summary,

@@ -6,11 +6,12 @@ from typing import Any
 
 from service.errors import InvalidRequest
 
-__all__ = ["DEFAULT_FORMATS", "DEFAULT_MIN_TISSUE", "DEFAULT_MODEL", "WINDOWS", "HeatmapRequest"]
+__all__ = ["DEFAULT_FORMATS", "DEFAULT_MIN_TISSUE", "DEFAULT_MODEL", "PRECISIONS", "WINDOWS", "HeatmapRequest"]
 
 DEFAULT_MODEL = "idc-resnet18"
 DEFAULT_MIN_TISSUE = 0.1  # wsi.grid.MIN_TISSUE, here so that `wsi --help` loads no numpy
 WINDOWS = ("uniform", "gaussian", "hann")  # the keys of wsi.heatmap.WINDOWS, likewise
+PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8")  # models.network's, and int8
 DEFAULT_FORMATS = ("ome-zarr", "png", "overlay", "csv", "geojson", "report")
 
 
@@ -28,6 +29,8 @@ class HeatmapRequest:
     min_tissue: float = DEFAULT_MIN_TISSUE
     upsample: bool = False  # accept a slide that is coarser than the model expects
     icc: bool = False  # convert colours to sRGB by the slide's profile
+    tta: bool = False  # show the model each tile in its 8 symmetries, at 8 times the cost
+    precision: str = "auto"  # of the network; auto: 32 bits, or 16 where the device has them
     formats: tuple[str, ...] = DEFAULT_FORMATS
     batch_size: int = 128  # tiles; changes no score
     device: str = "auto"
@@ -38,6 +41,9 @@ class HeatmapRequest:
             raise InvalidRequest(f"batch size {self.batch_size}: use 1 or more")
         if self.window not in WINDOWS:
             raise InvalidRequest(f"window {self.window!r}: use one of {', '.join(WINDOWS)}")
+
+        if self.precision not in PRECISIONS:
+            raise InvalidRequest(f"precision {self.precision!r}: use one of {', '.join(PRECISIONS)}")
 
     @property
     def name(self) -> str:

@@ -301,6 +301,10 @@ class ResultJson(BaseModel):
     created_at: datetime
     model: ResultModel
     classes: list[str] = Field(examples=[["non_idc", "idc"]])
+    channels: list[str] = Field(
+        description="What the heatmap shows besides, to be asked for as a class is",
+        examples=[["raw", "uncertainty"]],
+    )
     positive_class: str
     parameters: dict[str, Any]
     grid: dict[str, Any] = Field(description="Tiles: side and stride in px at mpp, bounds0")

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.card import ModelCard
 from models.infer import Classifier, ScoredBatch, score_tiles
+from models.scorer import Scorer, channels_of
 from service.errors import Stopped
 from service.progress import StageClock
 from service.records import NativeReads
@@ -37,11 +39,14 @@ class Scoring:
         classifier: Callable[[], Classifier],
         clock: StageClock,
         turn: Turn = nullcontext,
+        *,
+        tta: bool = False,
     ) -> None:
+        """tta: as of Scorer."""
         self.device = "none"  # on what scores were made, in this run
         self.reads = NativeReads()  # what this run read for them
         self._slide, self._plan, self._clock = slide, plan, clock
-        self._classifier, self._turn = classifier, turn
+        self._classifier, self._turn, self._tta = classifier, turn, tta
         self._early: list[ScoredBatch] = []
         self._all = self._scored(range(len(plan)))
         self._begun = False
@@ -53,18 +58,22 @@ class Scoring:
             self._early.append(scored)
 
     def finish(
-        self, partial: Path, work: Mapping[str, Any], classes: tuple[str, ...]
-    ) -> NDArray[np.float32]:
-        """Probabilities in the order of the plan: float32 (tiles, classes). Raises Stopped.
+        self, partial: Path, work: Mapping[str, Any], card: ModelCard
+    ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
+        """In the order of the plan: probabilities, float32 (tiles, classes), and channels by name,
+        each float32 (tiles,). Raises Stopped.
 
         Shards go to disk as they are done; what a stopped run left whole is not done again.
         """
         store, plan, progress = partial / SCORES, self._plan, self._clock.progress
         if not _is_whole(store):
+            channels = channels_of(card, tta=self._tta)
             made_from = {"work_sha256": work_sha256(work), "grid": plan.grid.to_json()}
             with (
                 self._clock.stage("score", len(plan)),
-                ScoreStore.create(store, plan.xy0, classes, made_from, restart=True) as writer,
+                ScoreStore.create(
+                    store, plan.xy0, card.classes, made_from, channels=channels, restart=True
+                ) as writer,
             ):
                 progress.advance(len(plan) - sum(map(len, writer.missing)))
                 for rows in writer.missing:
@@ -73,7 +82,8 @@ class Scoring:
                             writer.write(scored.start, scored.prob)
                             progress.advance(len(scored.prob))
                 writer.finish()
-        return ScoreStore.open(store).prob
+        whole = ScoreStore.open(store)
+        return whole.prob, whole.channels
 
     def close(self) -> None:
         self._all.close()
@@ -89,10 +99,10 @@ class Scoring:
         """Threads read ahead while the network works, and before it is this slide's turn."""
         if not rows:
             return
-        classifier, plan = self._classifier(), self._plan
-        self.device = classifier.device
+        scorer, plan = Scorer(self._classifier(), tta=self._tta), self._plan
+        self.device = scorer.device
         self.reads.needed += plan.count_native(slice(rows.start, rows.stop))
-        size, on_read = classifier.batch_size, self.reads.add
+        size, on_read = scorer.batch_size, self.reads.add
         with closing(
             read_tiles(
                 self._slide,
@@ -105,7 +115,7 @@ class Scoring:
         ) as batches:
             first = list(islice(batches, 1))
             with self._turn():
-                for scored in _predicted(classifier, chain(first, batches)):
+                for scored in _predicted(scorer, chain(first, batches)):
                     yield scored
                     self._require_going()
 
@@ -115,14 +125,14 @@ class Scoring:
             raise Stopped(f"{path}: stopped; the next run goes on where it was")
 
 
-def _predicted(classifier: Classifier, batches: Iterable[TileBatch]) -> Iterator[ScoredBatch]:
+def _predicted(scorer: Scorer, batches: Iterable[TileBatch]) -> Iterator[ScoredBatch]:
     """On a CPU reading and network share the cores, and disturb each other more than they gain:
     there they take turns, a few blocks are read ahead all the same."""
-    if not classifier.device.startswith("cpu"):
-        yield from score_tiles(classifier, batches)
+    if not scorer.device.startswith("cpu"):
+        yield from score_tiles(scorer, batches)
         return
     for batch in batches:
-        yield ScoredBatch(batch.start, classifier.predict(batch.rgb))
+        yield ScoredBatch(batch.start, scorer.predict(batch.rgb))
 
 
 def _is_whole(store: Path) -> bool:

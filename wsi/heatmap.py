@@ -1,14 +1,15 @@
 """The assembler: tile scores back into a map that lies on the slide."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi.channels import check_channels
 from wsi.errors import InvalidOption
 from wsi.geometry import Box, Mpp, Scale, Size
 from wsi.grid import TileGrid
@@ -39,6 +40,28 @@ class Heatmap:
     slide_mpp: Mpp
     bounds0: Box  # the part of level 0 that was tiled
     cell0: Scale  # level-0 px a cell
+    channels: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    """Beside the classes, by a key of wsi.channels.CHANNELS: (rows, columns), NaN where values is.
+    """
+
+    def __post_init__(self) -> None:
+        check_channels(self.channels, self.classes)
+        for name, plane in self.channels.items():
+            if plane.shape != self.values.shape[1:]:
+                raise InvalidOption(
+                    f"channel {name} has {plane.shape} cells, the heatmap {self.values.shape[1:]}"
+                )
+
+    @property
+    def planes(self) -> NDArray[np.float32]:
+        """Classes, then channels: (classes + channels, rows, columns)."""
+        if not self.channels:
+            return self.values
+        return np.concatenate([self.values, np.stack(list(self.channels.values()))])
+
+    def with_channels(self, channels: Mapping[str, NDArray[np.float32]]) -> "Heatmap":
+        """This one with further channels, float32 (rows, columns). Raises InvalidOption."""
+        return replace(self, channels={**self.channels, **channels})
 
     @property
     def positive(self) -> NDArray[np.float32]:
@@ -80,8 +103,11 @@ def assemble(
     positive_class: str,
     threshold: float,
     window: str = "uniform",
+    channels: Mapping[str, NDArray[np.floating[Any]]] | None = None,
 ) -> Heatmap:
     """Scores (n, classes) of the tiles at `indices` (n, 2: row, column) as a map of cells.
+
+    channels: by name (n,) numbers, of which the map holds the same means.
 
     A cell is one stride. Its value is the mean of the scored tiles that cover it, each weighted by
     the integral of the window (a key of WINDOWS, over the tile) over their common area; a cell that
@@ -94,20 +120,43 @@ def assemble(
     Raises InvalidOption.
     """
     _check(grid, indices, prob, classes, positive_class, threshold)
+    columns = [*np.asarray(prob).T, *_columns(channels or {}, len(prob))]
+    planes = _means(grid, indices, columns, window)
+    values, more = planes[: len(classes)], planes[len(classes) :]
+    return Heatmap(
+        values, tuple(classes), positive_class, float(threshold),
+        grid.size0, grid.slide_mpp, grid.bounds0, grid.stride0,
+        dict(zip(channels or {}, more, strict=True)),
+    )  # fmt: skip
+
+
+def _columns(
+    channels: Mapping[str, NDArray[np.floating[Any]]], count: int
+) -> list[NDArray[np.floating[Any]]]:
+    for name, column in channels.items():
+        if column.shape != (count,) or not np.isfinite(column).all():
+            raise InvalidOption(f"channel {name} {column.shape}: use {count} finite numbers")
+    return list(channels.values())
+
+
+def _means(
+    grid: TileGrid,
+    indices: NDArray[np.integer[Any]],
+    columns: Sequence[NDArray[np.floating[Any]]],
+    window: str,
+) -> NDArray[np.float32]:
+    """A plane a column: float32 (columns, rows of cells, columns of cells)."""
     kernel = _kernel(grid.tile_px, grid.stride_px, window)
     scored = np.zeros(grid.shape)
     scored[tuple(indices.T)] = 1
     shape = _cell_counts(grid)
     weight = _spread(scored, kernel)[: shape[0], : shape[1]]
-    values = np.full((len(classes), *shape), np.nan, np.float32)
-    for plane, column in zip(values, np.asarray(prob).T, strict=True):
+    planes = np.full((len(columns), *shape), np.nan, np.float32)
+    for plane, column in zip(planes, columns, strict=True):
         scored[tuple(indices.T)] = column
         total = _spread(scored, kernel)[: shape[0], : shape[1]]
         np.divide(total, weight, out=plane, where=weight > 0, casting="same_kind")
-    return Heatmap(
-        values, tuple(classes), positive_class, float(threshold),
-        grid.size0, grid.slide_mpp, grid.bounds0, grid.stride0,
-    )  # fmt: skip
+    return planes
 
 
 def pyramid(values: NDArray[np.float32]) -> list[NDArray[np.float32]]:

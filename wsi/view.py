@@ -1,7 +1,7 @@
 """A heatmap on disk, looked at piece by piece: any part of the slide's level 0, at any scale."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +11,18 @@ from wsi.geometry import Box, Mpp, Scale, Size, round_half_up
 from wsi.resample import area_weights
 from wsi.store import open_heatmap
 
-__all__ = ["HeatmapView"]
+__all__ = ["Cell", "HeatmapView"]
 
 KEPT_BYTES = 8 << 20
 """A plane up to this size is read once and kept; of a larger one only what is looked at."""
+
+
+class Cell(NamedTuple):
+    """What a heatmap says at a point."""
+
+    box0: Box  # level-0 px; its tile's, without overlap
+    prob: dict[str, float]  # by class
+    channels: dict[str, float]  # by name
 
 
 class HeatmapView:
@@ -30,6 +38,7 @@ class HeatmapView:
         self._levels = stored.levels
         self._kept: dict[tuple[int, int], NDArray[np.float32]] = {}
         self.classes = stored.classes
+        self.channels = stored.channels
         self.positive_class: str = own["positive_class"]
         self.threshold: float = own["threshold"]
         self.size0 = Size(*own["size0"])
@@ -37,8 +46,13 @@ class HeatmapView:
         self.bounds0 = Box(*own["bounds0"])
         self.cell0 = Scale(*own["cell0"])
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all planes that can be shown: the classes, then the channels."""
+        return (*self.classes, *self.channels)
+
     def plane(self, box: Box, scale0: float, name: str | None = None) -> NDArray[np.float32]:
-        """Probabilities of a class (default: the positive one) in a box of a picture whose px are
+        """A class (default: the positive one) or a channel in a box of a picture whose px are
         `scale0` level-0 px a side, from the corner of level 0: float32 (height, width).
 
         Where a cell is larger than a px, a px has the value of the cell at its centre, as data are
@@ -67,17 +81,21 @@ class HeatmapView:
         width, height = (max(1, round(side / scale0)) for side in self.size0)
         return self.plane(Box(0, 0, width, height), scale0, name)
 
-    def at(self, x0: float, y0: float) -> tuple[Box, dict[str, float]] | None:
-        """The cell at a point of level 0, and each class's probability there; None where nothing
-        was scored. The cell's box is in level-0 px, as its tile's without overlap."""
+    def at(self, x0: float, y0: float) -> Cell | None:
+        """The cell at a point of level 0; None where nothing was scored."""
         column = _cell_at(x0, self.cell0.x, self.bounds0.x, self.bounds0.right)
         row = _cell_at(y0, self.cell0.y, self.bounds0.y, self.bounds0.bottom)
         if column is None or row is None:
             return None
-        prob = self._read(0, (slice(None), row, column))
+        values = self._read(0, (slice(None), row, column))
+        prob, more = np.split(values, [len(self.classes)])
         if np.isnan(prob).any():
             return None
-        return self._box0(row, column), dict(zip(self.classes, prob.tolist(), strict=True))
+        return Cell(
+            self._box0(row, column),
+            dict(zip(self.classes, prob.tolist(), strict=True)),
+            dict(zip(self.channels, more.tolist(), strict=True)),
+        )
 
     def _box0(self, row: int, column: int) -> Box:
         left, right = (_edge(column + i, self.cell0.x, self.bounds0.x) for i in (0, 1))
@@ -86,9 +104,9 @@ class HeatmapView:
 
     def _channel(self, name: str | None) -> int:
         name = self.positive_class if name is None else name
-        if name not in self.classes:
-            raise InvalidOption(f"class {name!r}: use one of {', '.join(self.classes)}")
-        return self.classes.index(name)
+        if name not in self.names:
+            raise InvalidOption(f"class {name!r}: use one of {', '.join(self.names)}")
+        return self.names.index(name)
 
     def _level(self, scale0: float) -> int:
         """The coarsest whose cells are no larger than a px; 0 where none is."""

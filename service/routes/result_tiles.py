@@ -46,7 +46,14 @@ async def colouring(
         float,
         Query(ge=0, le=1, allow_inf_nan=False, description="Opacity at vmin, as a part of alpha"),
     ] = 1.0,
-    name: Annotated[str | None, Query(alias="class", max_length=100)] = None,
+    name: Annotated[
+        str | None,
+        Query(
+            alias="class",
+            max_length=100,
+            description="Of the model, or a channel; default: the positive class",
+        ),
+    ] = None,
 ) -> Colouring:
     """Out of the query; what is below the threshold is not shown. Raises Refusal."""
     try:
@@ -179,6 +186,9 @@ class PointJson(BaseModel):
         description="x, y, width, height of the cell, level-0 px: its tile's, without overlap"
     )
     prob: dict[str, float] = Field(description="By class", examples=[{"non_idc": 0.1, "idc": 0.9}])
+    channels: dict[str, float] = Field(
+        description="Besides, by name", examples=[{"raw": 0.8, "uncertainty": 0.05}]
+    )
     positive: float = Field(description="Of the positive class")
     threshold: float = Field(description="At or above it the class is taken as found")
 
@@ -194,20 +204,19 @@ async def get_point(
     found = await run_in_threadpool(seen.view.at, x0, y0)
     if found is None:
         raise NotFound(f"nothing was scored at x0 {x0:g}, y0 {y0:g}")
-    cell0, prob = found
     body = PointJson(
         x0=x0,
         y0=y0,
-        cell0=cell0,
-        prob=prob,
-        positive=prob[seen.view.positive_class],
+        cell0=found.box0,
+        prob=found.prob,
+        channels=found.channels,
+        positive=found.prob[seen.view.positive_class],
         threshold=seen.view.threshold,
     )
     return TaggedJson(body, request.headers)
 
 
 def _require_class(seen: SeenResult, coloured: Colouring) -> None:
-    if coloured.name is not None and coloured.name not in seen.view.classes:
-        raise Refusal(
-            "invalid-request", f"class {coloured.name!r}: use one of {', '.join(seen.view.classes)}"
-        )
+    names = seen.view.names
+    if coloured.name is not None and coloured.name not in names:
+        raise Refusal("invalid-request", f"class {coloured.name!r}: use one of {', '.join(names)}")

@@ -13,14 +13,15 @@ from service.errors import NotFound
 from service.outputs import OUTPUTS
 from service.results import ResultFolder
 from wsi.errors import StoreIncomplete
+from wsi.store.folder import ATTRIBUTES
 
 __all__ = [
     "ARTEFACTS",
     "ZARR",
     "Artefact",
     "Kept",
-    "classes_of",
     "kept_file",
+    "planes_of",
     "read_manifest",
     "zarr_summary",
 ]
@@ -102,7 +103,8 @@ def zarr_summary(folder: Path) -> tuple[str, int]:
 
 
 @lru_cache(maxsize=KEPT_MANIFESTS)
-def classes_of(folder: Path) -> tuple[str, ...]:
-    """The model's classes, in the order of the heatmap's channels."""
-    ome = json.loads((folder / ZARR / "zarr.json").read_text("utf-8"))["attributes"]["ome"]
-    return tuple(channel["label"] for channel in ome["omero"]["channels"])
+def planes_of(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The model's classes and the heatmap's channels, in the order in which its planes follow each
+    other. Results of before there were channels have none."""
+    own = json.loads((folder / ZARR / "zarr.json").read_text("utf-8"))["attributes"][ATTRIBUTES]
+    return tuple(own["classes"]), tuple(own.get("channels", ()))

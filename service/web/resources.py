@@ -24,7 +24,7 @@ from service.schemas import (
     SlideJson,
     SlideLinks,
 )
-from service.storage.artefacts import ARTEFACTS, ZARR, classes_of, read_manifest, zarr_summary
+from service.storage.artefacts import ARTEFACTS, ZARR, planes_of, read_manifest, zarr_summary
 from service.storage.library import StoredSlide
 from service.storage.shelf import StoredResult
 
@@ -110,13 +110,15 @@ class Resources:
     def result(self, result: StoredResult) -> ResultJson:
         manifest = read_manifest(result.folder)
         facts = manifest["slide"]
+        classes, channels = planes_of(result.folder)
         return ResultJson(
             id=result.id,
             job_id=result.job_id,
             slide_id=result.slide_id,
             created_at=_time(result.created_at),
             model=ResultModel(**manifest["model"]),
-            classes=list(classes_of(result.folder)),
+            classes=list(classes),
+            channels=list(channels),
             positive_class=manifest["summary"]["positive_class"],
             parameters=manifest["parameters"],
             grid=manifest["grid"],

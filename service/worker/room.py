@@ -3,6 +3,7 @@
 import math
 
 from models.card import ModelCard
+from models.scorer import channels_of
 from service.request import HeatmapRequest
 from service.settings import MIB
 from wsi.slide import SlideInfo
@@ -16,8 +17,8 @@ TEXT_BYTES = 600
 """Of a cell in the tables and the GeoJSON, before it is compressed."""
 
 COPIES = 6
-"""Of a cell's probabilities, 4 bytes a class: scores, OME-Zarr, OME-TIFF (each of the two with a
-pyramid of a third more), HDF5, and a store that is being rewritten."""
+"""Of a cell's numbers, 4 bytes a class and channel: scores, OME-Zarr, OME-TIFF (each of the two
+with a pyramid of a third more), HDF5, and a store that is being rewritten."""
 
 
 def result_bytes(info: SlideInfo, request: HeatmapRequest, card: ModelCard) -> int:
@@ -28,4 +29,5 @@ def result_bytes(info: SlideInfo, request: HeatmapRequest, card: ModelCard) -> i
     cell_um = (request.stride_px or card.tile_px) * card.mpp
     columns = math.ceil(info.size.width * info.mpp[0] / cell_um)
     rows = math.ceil(info.size.height * info.mpp[1] / cell_um)
-    return BASE_BYTES + columns * rows * (TEXT_BYTES + COPIES * 4 * len(card.classes))
+    planes = len(card.classes) + len(channels_of(card, tta=request.tta))
+    return BASE_BYTES + columns * rows * (TEXT_BYTES + COPIES * 4 * planes)

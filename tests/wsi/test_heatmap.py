@@ -172,6 +172,44 @@ def test_borders_of_cells_are_those_of_tiles_without_overlap() -> None:
     assert heatmap.edges_y0[:-1].tolist() == grid.starts_y0.tolist()
 
 
+def test_a_channel_is_blended_as_a_class_is() -> None:
+    grid = make_grid(stride_px=20)
+    indices = all_tiles(grid)
+    positive = np.random.default_rng(3).random(len(indices)).astype(np.float32)
+    heatmap = assemble(
+        grid, indices, np.stack([1 - positive, positive], 1), classes=("benign", "idc"),
+        positive_class="idc", threshold=0.5, channels={"raw": positive, "other": positive / 2},
+    )  # fmt: skip
+    np.testing.assert_array_equal(heatmap.channels["raw"], heatmap.positive)
+    np.testing.assert_allclose(heatmap.channels["other"], heatmap.positive / 2, rtol=1e-6)
+    np.testing.assert_array_equal(heatmap.planes[:2], heatmap.values)
+    np.testing.assert_array_equal(heatmap.planes[3], heatmap.channels["other"])
+
+
+def test_further_channels_are_added_and_the_first_stay() -> None:
+    heatmap = make_heatmap(make_grid(), np.array([[0, 0]]), np.array([0.5], np.float32))
+    plane = np.zeros(heatmap.values.shape[1:], np.float32)
+    both = heatmap.with_channels({"raw": plane}).with_channels({"context": plane})
+    assert list(both.channels) == ["raw", "context"]
+    assert heatmap.channels == {}
+
+
+@pytest.mark.parametrize(
+    ("channels", "message"),
+    [
+        ({"idc": np.zeros((7, 10))}, "a class and a channel are both named 'idc'"),
+        ({"a/b": np.zeros((7, 10))}, "channel 'a/b'"),
+        ({"raw": np.zeros((7, 9))}, r"channel raw has \(7, 9\) cells, the heatmap \(7, 10\)"),
+    ],
+)
+def test_channels_that_do_not_fit_are_refused(
+    channels: dict[str, NDArray[np.float32]], message: str
+) -> None:
+    heatmap = make_heatmap(make_grid(), np.array([[0, 0]]), np.array([0.5], np.float32))
+    with pytest.raises(InvalidOption, match=message):
+        heatmap.with_channels(channels)
+
+
 def test_no_tissue_is_a_map_of_nan_and_no_warning() -> None:
     grid = make_grid()
     with warnings.catch_warnings():
@@ -191,6 +229,8 @@ def test_no_tissue_is_a_map_of_nan_and_no_warning() -> None:
         ({"window": "box"}, "window 'box': use one of uniform, gaussian, hann"),
         ({"prob": np.ones((2, 3))}, r"scores \(2, 3\)"),
         ({"prob": np.full((2, 2), np.nan)}, "not a finite number"),
+        ({"channels": {"raw": np.array([0.5, np.nan])}}, "channel raw .* 2 finite numbers"),
+        ({"channels": {"raw": np.zeros(3)}}, "channel raw .* 2 finite numbers"),
         ({"indices": np.array([[0, 0], [7, 0]])}, "outside the grid"),
         ({"indices": np.array([[0, 0], [-1, 0]])}, "outside the grid"),
         ({"indices": np.array([[1, 1], [1, 1]])}, "two scores"),

@@ -15,7 +15,7 @@ from zarr.storage import LocalStore
 
 from wsi.errors import InvalidOption, ResultExists, StoreIncomplete
 from wsi.geometry import Scale
-from wsi.store import read_heatmap, write_heatmap
+from wsi.store import open_heatmap, read_heatmap, write_heatmap
 
 
 @pytest.fixture(params=["heatmap.zarr", "a slide with spaces 🔬.zarr"])
@@ -108,6 +108,28 @@ def test_viewers_are_told_to_show_the_class_that_was_asked_for(tmp_path: Path):
     assert [(c["label"], c["active"]) for c in channels] == [("non_idc", True), ("idc", False)]
 
 
+@pytest.mark.parametrize("ngff", ["0.5", "0.4"])
+def test_channels_follow_the_classes_and_keep_their_names_and_ranges(tmp_path: Path, ngff: str):
+    path = tmp_path / "heatmap.zarr"
+    save_heatmap(path, ngff, classes=("idc",), channels=("uncertainty",))
+    stored = read_heatmap(path)
+    assert (stored.classes, stored.channels) == (("idc",), ("uncertainty",))
+    group: Any = zarr.open_group(LocalStore(path), mode="r")
+    omero = group.attrs["ome"]["omero"] if ngff == "0.5" else group.attrs["omero"]
+    shown = [(c["label"], c["active"], c["window"]["end"]) for c in omero["channels"]]
+    assert shown == [("idc", True, 1.0), ("uncertainty", False, 0.5)]
+
+
+def test_a_heatmap_of_before_there_were_channels_has_none(tmp_path: Path):
+    path = tmp_path / "heatmap.zarr"
+    save_heatmap(path)
+    metadata = json.loads((path / "zarr.json").read_text())
+    del metadata["attributes"]["wsi"]["channels"]
+    (path / "zarr.json").write_text(json.dumps(metadata))
+    assert read_heatmap(path).channels == ()
+    assert open_heatmap(path).channels == ()
+
+
 def test_a_heatmap_that_is_there_is_kept_unless_it_may_be_overwritten(tmp_path: Path):
     save_heatmap(tmp_path / "heatmap.zarr")
     with pytest.raises(ResultExists):
@@ -126,7 +148,7 @@ def test_a_heatmap_that_could_not_be_written_leaves_nothing(tmp_path: Path):
     ("changes", "message"),
     [
         ({"ngff": "0.6"}, r"0\.6: use one of 0\.5, 0\.4"),
-        ({"classes": ("idc",)}, "do not have the 1 classes"),
+        ({"classes": ("idc",)}, r"do not have a plane for each of \('idc',\)"),
         ({"labels": make_heatmap()[1][:2]}, "not as large"),
         ({"levels": make_heatmap()[0][::2], "labels": make_heatmap()[1][::2]}, "is not half"),
     ],

@@ -85,6 +85,23 @@ def test_scores_come_back_as_they_were_written(path: Path):
     assert not partial(path).exists()
 
 
+def test_channels_come_back_beside_the_probabilities(path: Path):
+    columns = np.random.default_rng(5).random((COUNT, 3), np.float32)
+    with ScoreStore.create(path, make_positions(), ("a", "b"), {}, channels=("raw",)) as writer:
+        writer.write(0, columns)
+        writer.finish()
+    store = ScoreStore.open(path)
+    np.testing.assert_array_equal(store.prob, columns[:, :2])
+    np.testing.assert_array_equal(store.channels["raw"], columns[:, 2])
+
+
+def test_scores_that_were_stopped_without_a_channel_are_not_gone_on_with(path: Path):
+    with ScoreStore.create(path, make_positions(), ("a", "b"), {}) as writer:
+        writer.write(0, make_scores())
+    with pytest.raises(StoreMismatch, match="channels"):
+        ScoreStore.create(path, make_positions(), ("a", "b"), {}, channels=("raw",))
+
+
 def test_another_program_reads_scores_by_zarr_alone(path: Path):
     write_scores(path)
     group: Any = zarr.open_group(LocalStore(path), mode="r")

@@ -22,10 +22,12 @@ def make_view(
     size0: Size,
     cell0: float,
     bounds0: Box | None = None,
+    channels: dict[str, NDArray[np.float32]] | None = None,
 ) -> HeatmapView:
     """Two classes: `values` (rows, columns) for "idc", 1 - values for the other."""
     bounds0 = bounds0 or Box(0, 0, *size0)
-    both = np.stack([1 - values, values]).astype(np.float32)
+    more = channels or {}
+    both = np.stack([1 - values, values, *more.values()]).astype(np.float32)
     levels = pyramid(both)
     path = folder / "heatmap.zarr"
     write_heatmap(
@@ -43,6 +45,7 @@ def make_view(
             "bounds0": list(bounds0),
             "cell0": [cell0, cell0],
         },
+        channels=tuple(more),
         overwrite=True,
     )
     return HeatmapView(path)
@@ -129,10 +132,23 @@ def test_every_scale_shows_the_area_mean_of_level_0(tmp_path: Path, scale0: int)
 def test_a_point_names_its_cell_and_all_classes(tmp_path: Path) -> None:
     values = np.array([[0.25, 0.5], [0.75, np.nan]], np.float32)
     view = make_view(tmp_path, values, size0=Size(200, 200), cell0=100)
-    assert view.at(99.9, 100) == (Box(0, 100, 100, 100), {"other": 0.25, "idc": 0.75})
+    assert view.at(99.9, 100) == (Box(0, 100, 100, 100), {"other": 0.25, "idc": 0.75}, {})
     assert view.at(150, 150) is None
     assert view.at(200, 0) is None
     assert view.at(-1, 0) is None
+
+
+def test_a_channel_is_shown_and_told_beside_the_classes(tmp_path: Path) -> None:
+    values, doubt = np.array([[[0.25, 0.5]], [[0.125, 0.0625]]], np.float32)
+    view = make_view(
+        tmp_path, values, size0=Size(200, 100), cell0=100, channels={"uncertainty": doubt}
+    )
+    assert (view.classes, view.channels) == (("other", "idc"), ("uncertainty",))
+    assert view.plane(Box(0, 0, 2, 1), 100, "uncertainty").tolist() == [[0.125, 0.0625]]
+    cell = view.at(150, 50)
+    assert cell is not None
+    assert cell.prob == {"other": 0.5, "idc": 0.5}
+    assert cell.channels == {"uncertainty": 0.0625}
 
 
 def test_a_missing_part_is_no_empty_heatmap(tmp_path: Path) -> None:

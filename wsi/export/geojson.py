@@ -156,7 +156,7 @@ def _tile_features(
         chosen = _classify(source, block.prob, threshold).tolist()
         ids = (ident(f"tile:{x}:{y}") for x, y in block.starts0.tolist())
         corners = zip(*_corners(block, origin0), strict=True)
-        texts = zip(*block.prob_texts, strict=True)
+        texts = zip(*block.texts, strict=True)
         for name, (left, top, right, bottom), of, prob in zip(
             ids, corners, chosen, texts, strict=True
         ):
@@ -172,8 +172,9 @@ def _corners(block: TileBlock, origin0: Box) -> list[list[int]]:
 
 
 def _tile_tails(source: ExportSource, object_type: str) -> list[str]:
-    """What follows the geometry, one template a class, with a place for each probability."""
-    measured = ",".join(f"{json.dumps(f'prob_{c}')}:\0" for c in source.heatmap.classes)
+    """What follows the geometry, one template a class, with a place for each number."""
+    names = [*(f"prob_{name}" for name in source.heatmap.classes), *source.channels]
+    measured = ",".join(f"{json.dumps(name)}:\0" for name in names)
     tails = (
         f'"properties":{{"objectType":"{object_type}","classification":{_class(source, index)},'
         f'"isLocked":true,"measurements":{{{measured}}}}}}}'

@@ -22,7 +22,8 @@ CHUNK_ROWS = 16_384
 
 def write(source: ExportSource, path: Path, *, layout: str = "level0") -> Path:
     """Datasets `coords` int64 (n, 2), x and y of the top left on level 0 (not shifted by bounds),
-    `size0` int64 (n, 2), the exact width and height there, and `prob` float32 (n, classes).
+    `size0` int64 (n, 2), the exact width and height there, `prob` float32 (n, classes), and
+    float32 (n,) in `channels/<name>` for each channel.
 
     The three programs mean different things by the attribute `patch_size`: level-0 px (CLAM,
     WSInfer: px of `patch_level`, which is 0), or px at `target_magnification` (TRIDENT).
@@ -43,6 +44,8 @@ def write(source: ExportSource, path: Path, *, layout: str = "level0") -> Path:
         prob.attrs["classes"] = list(source.heatmap.classes)
         prob.attrs["positive_class"] = source.heatmap.positive_class
         prob.attrs["threshold"] = source.heatmap.threshold
+        for name, values in source.channels.items():
+            _add(file, f"channels/{name}", values)
     return path
 
 

@@ -18,7 +18,8 @@ COMPRESSION = "zlib"
 
 
 def write(source: ExportSource, path: Path) -> Path:
-    """One channel a class, values 0 to 1, NaN without tissue; smaller levels in SubIFDs.
+    """One channel a class, then the heatmap's own channels by name; values 0 to 1, NaN without
+    tissue; smaller levels in SubIFDs.
 
     The size of a pixel is that of a cell, in um. PositionX and PositionY are the centre of the
     first cell, um from the top left corner of the slide's level 0 (bounds not subtracted), as the
@@ -26,7 +27,7 @@ def write(source: ExportSource, path: Path) -> Path:
     """
     import tifffile
 
-    levels = pyramid(source.heatmap.values)
+    levels = pyramid(source.heatmap.planes)
     common: dict[str, Any] = {
         "photometric": "minisblack",
         "tile": (TILE_PX, TILE_PX),
@@ -73,7 +74,7 @@ def _metadata(source: ExportSource) -> dict[str, Any]:
         "PhysicalSizeXUnit": "µm",
         "PhysicalSizeY": cell.y,
         "PhysicalSizeYUnit": "µm",
-        "Channel": {"Name": list(heatmap.classes)},
+        "Channel": {"Name": [*heatmap.classes, *heatmap.channels]},
         "Plane": _planes(heatmap),
         "MapAnnotation": {
             "Namespace": "wsi-heatmap",
@@ -88,9 +89,9 @@ def _metadata(source: ExportSource) -> dict[str, Any]:
 
 
 def _planes(heatmap: Heatmap) -> dict[str, Any]:
-    """Where each class's plane lies: the centre of the first cell."""
+    """Where each plane lies: the centre of the first cell."""
     cell, mpp, bounds0 = heatmap.cell_um, heatmap.slide_mpp, heatmap.bounds0
-    count = len(heatmap.classes)
+    count = len(heatmap.classes) + len(heatmap.channels)
     return {
         "PositionX": [bounds0.x * mpp.x + cell.x / 2] * count,
         "PositionXUnit": ["µm"] * count,
@@ -101,5 +102,5 @@ def _planes(heatmap: Heatmap) -> dict[str, Any]:
 
 def _uuid(source: ExportSource) -> str:
     """Of the content: the format wants one, and a random one would make every file different."""
-    digest = hashlib.sha256(source.heatmap.values.tobytes()).hexdigest()
+    digest = hashlib.sha256(source.heatmap.planes.tobytes()).hexdigest()
     return str(uuid5(NAMESPACE_URL, f"urn:wsi-heatmap:{source.slide_id}:{source.model}:{digest}"))

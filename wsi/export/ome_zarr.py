@@ -20,12 +20,15 @@ __all__ = ["read", "tissue_levels", "write"]
 def write(source: ExportSource, path: Path, *, ngff: str = "0.5", overwrite: bool = False) -> Path:
     """A folder: float32 (c, y, x) pyramid, NaN without tissue, labels/tissue with equal levels.
 
+    Along c come the classes, then the channels, as the attributes `classes` and `channels` of `wsi`
+    and OMERO's labels name them.
+
     Physical space is um from the top left corner of the slide's level 0. The attributes hold what
     makes the heatmap again. ngff: "0.5" (zarr v3) or "0.4" (zarr v2).
     Raises InvalidOption, ResultExists.
     """
     heatmap = source.heatmap
-    levels = pyramid(heatmap.values)
+    levels = pyramid(heatmap.planes)
     write_heatmap(
         path,
         levels,
@@ -34,6 +37,7 @@ def write(source: ExportSource, path: Path, *, ngff: str = "0.5", overwrite: boo
         origin_um=_origin_um(heatmap),
         classes=heatmap.classes,
         attributes=_attributes(source),
+        channels=tuple(heatmap.channels),
         shown=heatmap.positive_class,
         ngff=ngff,
         overwrite=overwrite,
@@ -45,8 +49,9 @@ def read(path: Path) -> Heatmap:
     """The heatmap out of a folder that write() made. Raises StoreIncomplete, StoreMismatch."""
     stored = read_heatmap(path)
     own = stored.attributes
+    values, more = np.split(stored.levels[0], [len(stored.classes)])
     return Heatmap(
-        values=stored.levels[0],
+        values=values,
         classes=stored.classes,
         positive_class=own["positive_class"],
         threshold=own["threshold"],
@@ -54,6 +59,7 @@ def read(path: Path) -> Heatmap:
         slide_mpp=Mpp(*own["slide_mpp"]),
         bounds0=Box(*own["bounds0"]),
         cell0=Scale(*own["cell0"]),
+        channels=dict(zip(stored.channels, more, strict=True)),
     )
 
 

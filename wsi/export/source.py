@@ -13,7 +13,7 @@ from wsi.mask import TissueMask
 from wsi.overview import Overview
 from wsi.slide import SlideInfo
 
-__all__ = ["ExportSource"]
+__all__ = ["ExportSource", "channels_by_tile"]
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,29 @@ class ExportSource:
     summary: Mapping[str, Any] = field(default_factory=dict)  # of regions.summarise()
     warnings: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)  # the manifest, for the report
+    channels: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    """Those of the heatmap that tiles have too, as channels_by_tile() has them."""
 
     @property
     def slide_name(self) -> str:
         """In Unicode: bytes of a file's name that are no UTF-8 are escaped."""
         return self.slide.name.encode("utf-8", "backslashreplace").decode()
+
+
+def channels_by_tile(
+    heatmap: Heatmap,
+    grid: TileGrid,
+    indices: NDArray[np.integer[Any]],
+    scored: Mapping[str, NDArray[np.float32]],
+) -> dict[str, NDArray[np.float32]]:
+    """The heatmap's channels by tile, float32 (n,): as `scored`, or out of the map's cells.
+
+    What was made from the map alone has no number for a tile where tiles overlap: it is left out.
+    """
+    is_cell = grid.stride_px == grid.tile_px
+    at = tuple(indices.T)
+    return {
+        name: scored.get(name, plane[at])
+        for name, plane in heatmap.channels.items()
+        if name in scored or is_cell
+    }

@@ -21,18 +21,21 @@ class TileBlock:
     starts0: NDArray[np.int64]
     ends0: NDArray[np.int64]
     prob: NDArray[np.float32]  # (n, classes)
+    channels: tuple[NDArray[np.float32], ...]  # each (n,)
 
     @property
-    def prob_texts(self) -> list[list[str]]:
-        """One list a class: the shortest decimals that give the same float32 again."""
-        return [[str(value) for value in column] for column in self.prob.T]
+    def texts(self) -> list[list[str]]:
+        """One list a class, then a channel: the shortest decimals that give the float32 again."""
+        return [[str(value) for value in column] for column in (*self.prob.T, *self.channels)]
 
 
 def tile_blocks(source: ExportSource, count: int = BLOCK_TILES) -> Iterator[TileBlock]:
     """All scored tiles, `count` at a time."""
     grid = source.grid
     for first in range(0, len(source.indices), count):
-        rows, columns = source.indices[first : first + count].T
+        some = slice(first, first + count)
+        rows, columns = source.indices[some].T
         starts0 = np.stack([grid.starts_x0[columns], grid.starts_y0[rows]], axis=1)
         ends0 = np.stack([grid.ends_x0[columns], grid.ends_y0[rows]], axis=1)
-        yield TileBlock(starts0, ends0, source.prob[first : first + count])
+        channels = tuple(values[some] for values in source.channels.values())
+        yield TileBlock(starts0, ends0, source.prob[some], channels)

@@ -12,7 +12,8 @@ __all__ = ["write"]
 
 
 def write(source: ExportSource, path: Path) -> Path:
-    """Columns minx, miny, width, height (level-0 px, not shifted by bounds), prob_<class> in order.
+    """Columns minx, miny, width, height (level-0 px, not shifted by bounds), prob_<class> in order,
+    then one a channel by its name.
 
     Probabilities have the fewest digits that give the same float32 again. The tiles of the right
     and bottom edge may reach off the slide.
@@ -20,6 +21,7 @@ def write(source: ExportSource, path: Path) -> Path:
     with partial_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         header = ["minx", "miny", "width", "height"]
         header += [f"prob_{name}" for name in source.heatmap.classes]
+        header += source.channels
         csv.writer(file, lineterminator="\n").writerow(header)
         for block in tile_blocks(source):
             file.writelines(_lines(block))
@@ -28,6 +30,6 @@ def write(source: ExportSource, path: Path) -> Path:
 
 def _lines(block: TileBlock) -> Iterator[str]:
     sizes0 = block.ends0 - block.starts0
-    columns = [*block.starts0.T.tolist(), *sizes0.T.tolist(), *block.prob_texts]
+    columns = [*block.starts0.T.tolist(), *sizes0.T.tolist(), *block.texts]
     for row in zip(*columns, strict=True):
         yield ",".join(map(str, row)) + "\n"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi.channels import CHANNELS
 from wsi.errors import InvalidOption, StoreIncomplete
 from wsi.geometry import Scale
 from wsi.store.folder import (
@@ -43,13 +44,14 @@ LABEL = "tissue"
 class StoredHeatmap:
     """What read_heatmap() gives: the arguments of write_heatmap(), from disk."""
 
-    levels: tuple[NDArray[np.float32], ...]  # each (classes, rows, columns); NaN: no tissue
+    levels: tuple[NDArray[np.float32], ...]  # each (classes + channels, rows, columns); NaN: none
     labels: tuple[NDArray[np.uint8], ...]  # each (rows, columns); 1 tissue, 0 none
     classes: tuple[str, ...]
     cell_um: Scale
     origin_um: Scale
     attributes: dict[str, Any]
     ngff: str
+    channels: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class OpenHeatmap:
     levels: "tuple[zarr.Array[Any], ...]"  # to be read piece by piece
     classes: tuple[str, ...]
     attributes: dict[str, Any]
+    channels: tuple[str, ...]
 
 
 def write_heatmap(
@@ -70,36 +73,40 @@ def write_heatmap(
     origin_um: Scale,
     classes: Sequence[str],
     attributes: Mapping[str, Any],
+    channels: Sequence[str] = (),
     shown: str | None = None,
     ngff: str = "0.5",
     overwrite: bool = False,
 ) -> None:
     """Writes a pyramid, largest level first, and its tissue labels, aside and then in place.
 
-    levels: float32 (classes, rows, columns), NaN where there is no tissue; labels: one uint8
-    (rows, columns) for each, 1 on tissue. Each level has half the rows and columns of the one
+    levels: float32 (classes + channels, rows, columns), NaN where there is no tissue; labels: one
+    uint8 (rows, columns) for each, 1 on tissue. Each level has half the rows and columns of the one
     before, rounded up: a cell of level k covers 2**k by 2**k cells of level 0.
     cell_um: sides of a cell of level 0. origin_um: top left corner of its first cell, in um from
     the top left corner of the slide's level 0 (bounds not subtracted), which is the origin of the
     file's physical space. NGFF places pixel centres, so every level's translation is origin_um plus
     half its own cell.
-    attributes: JSON, whatever makes the heatmap again. shown: the class that viewers show at first
+    attributes: JSON, whatever makes the heatmap again. channels: names of the planes that follow
+    those of the classes, as in wsi.channels.CHANNELS. shown: the class that viewers show at first
     (default: the last). ngff: "0.5" (zarr v3) or "0.4" (zarr v2).
     Raises InvalidOption, ResultExists.
     """
-    _check(path, levels, labels, classes, ngff)
+    names = (*classes, *channels)
+    _check(path, levels, labels, names, ngff)
     with written_aside(path, overwrite=overwrite) as partial:
         group = create_group(partial, 3 if ngff == "0.5" else 2)
         _write_levels(group, levels, ("c", "y", "x"))
         tissue = group.create_group("labels").create_group(LABEL)
         _write_levels(tissue, labels, ("y", "x"))
         places = [_placement(level, cell_um, origin_um) for level in range(len(levels))]
-        _describe(group, path.stem, places, _omero(classes, shown or classes[-1]), ngff)
+        _describe(group, path.stem, places, _omero(names, shown or classes[-1]), ngff)
         group.attrs[ATTRIBUTES] = {
             "kind": "heatmap",
             "schema_version": SCHEMA_VERSION,
             "ngff": ngff,
             "classes": list(classes),
+            "channels": list(channels),
             "cell_um": list(cell_um),
             "origin_um": list(origin_um),
             "attributes": dict(attributes),
@@ -122,6 +129,7 @@ def read_heatmap(path: Path) -> StoredHeatmap:
             origin_um=Scale(*own["origin_um"]),
             attributes=own["attributes"],
             ngff=own["ngff"],
+            channels=tuple(own.get("channels", ())),  # results of before there were any have none
         )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise _damaged(path, error) from error
@@ -135,21 +143,22 @@ def open_heatmap(path: Path) -> "OpenHeatmap":
         levels = tuple(_whole_levels(group))
     except KeyError as error:
         raise _damaged(path, error) from error
-    return OpenHeatmap(levels, tuple(own["classes"]), own["attributes"])
+    channels = tuple(own.get("channels", ()))
+    return OpenHeatmap(levels, tuple(own["classes"]), own["attributes"], channels)
 
 
 def _check(
     path: Path,
     levels: Sequence[NDArray[np.float32]],
     labels: Sequence[NDArray[np.uint8]],
-    classes: Sequence[str],
+    names: Sequence[str],
     ngff: str,
 ) -> None:
     if ngff not in NGFF_VERSIONS:
         raise InvalidOption(f"OME-NGFF version {ngff}: use one of {', '.join(NGFF_VERSIONS)}")
     shapes = [level.shape for level in levels]
-    if not shapes or shapes[0][0] != len(classes):
-        raise InvalidOption(f"{path}: levels {shapes} do not have the {len(classes)} classes")
+    if not shapes or shapes[0][0] != len(names):
+        raise InvalidOption(f"{path}: levels {shapes} do not have a plane for each of {names}")
     if [s[1:] for s in shapes] != [label.shape for label in labels]:
         raise InvalidOption(f"{path}: the tissue levels are not as large as the heatmap's {shapes}")
     for large, small in itertools.pairwise(shapes):
@@ -240,14 +249,18 @@ def _describe(
     _put_ome(group[f"labels/{LABEL}"], label | {"image-label": _image_label(ngff)}, ngff)
 
 
-def _omero(classes: Sequence[str], shown: str) -> dict[str, Any]:
+def _omero(names: Sequence[str], shown: str) -> dict[str, Any]:
     """How viewers show it at first: one class alone, in red, from 0 to 1."""
-    window = {"min": 0.0, "max": 1.0, "start": 0.0, "end": 1.0}
     channels = [
-        {"label": name, "color": "FF0000", "window": window, "active": name == shown}
-        for name in classes
+        {"label": name, "color": "FF0000", "window": _window(name), "active": name == shown}
+        for name in names
     ]
     return {"channels": channels}
+
+
+def _window(name: str) -> dict[str, float]:
+    largest = CHANNELS[name].largest if name in CHANNELS else 1.0
+    return {"min": 0.0, "max": largest, "start": 0.0, "end": largest}
 
 
 def _image_label(ngff: str) -> dict[str, Any]:
