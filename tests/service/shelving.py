@@ -2,7 +2,8 @@
 
 import io
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from service.database import jobs, open_database, results, upgrade
 from service.ids import new_id
 from service.settings import Settings
 from service.storage.gatekeeper import admit
-from service.storage.library import Library
+from service.storage.library import Library, Stored
 from tests.wsi.readers.tiffs import make_pixels
 
 TENANT = "t1"
@@ -60,6 +61,26 @@ def tiff_bytes(*, seed: int = 0, description: str | None = None) -> bytes:
         description=description,
     )
     return file.getvalue()
+
+
+def upload_at_once(library: Library, body: bytes, count: int = 8) -> list[Stored]:
+    """The same bytes in as many threads; none has all of them before all have begun."""
+    gate, stored = threading.Barrier(count), []
+
+    def upload() -> None:
+        def blocks() -> Iterator[bytes]:
+            yield body[:100]
+            gate.wait()
+            yield body[100:]
+
+        stored.append(library.store(TENANT, blocks()))
+
+    threads = [threading.Thread(target=upload) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return stored
 
 
 def files_of(data: Path) -> list[str]:

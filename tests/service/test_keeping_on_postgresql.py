@@ -1,6 +1,5 @@
 """Library, shelf and retention on PostgreSQL: the statements that differ by database."""
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +8,6 @@ from sqlalchemy import Engine
 
 from service.database import open_database, upgrade
 from service.errors import Conflict, ResultExpired
-from service.storage.library import Stored
 from service.storage.retention import Garbage, collect_garbage
 from service.storage.shelf import Shelf
 from tests.service.postgresql import cluster, fresh_database
@@ -21,6 +19,7 @@ from tests.service.shelving import (
     make_library,
     make_settings,
     tiff_bytes,
+    upload_at_once,
 )
 
 
@@ -33,21 +32,8 @@ def engine() -> Iterator[Engine]:
 
 
 def test_equal_uploads_at_the_same_time_are_one_slide(tmp_path: Path, engine: Engine):
-    library, gate = make_library(tmp_path, engine), threading.Barrier(8)
-    stored: list[Stored] = []
-
-    def upload() -> None:
-        def blocks() -> Iterator[bytes]:
-            gate.wait()
-            yield tiff_bytes()
-
-        stored.append(library.store(TENANT, blocks()))
-
-    threads = [threading.Thread(target=upload) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    library = make_library(tmp_path, engine)
+    stored = upload_at_once(library, tiff_bytes())
     assert len({one.slide.id for one in stored}) == 1
     assert [one.created for one in stored].count(True) == 1
     assert len(files_of(tmp_path)) == 1

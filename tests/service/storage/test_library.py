@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import os
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -31,6 +31,7 @@ from tests.service.shelving import (
     make_library,
     make_settings,
     tiff_bytes,
+    upload_at_once,
 )
 from wsi.errors import CorruptSlide, SlideTooLarge, UnsupportedSlide, WsiError
 from wsi.readers import open_slide
@@ -240,21 +241,7 @@ def test_more_uploads_at_once_than_allowed_wait_for_one_to_end(data: Path, engin
 
 
 def test_equal_uploads_at_the_same_time_are_one_slide(data: Path, library: Library):
-    body, gate, stored = tiff_bytes(), threading.Barrier(8), []
-
-    def upload() -> None:
-        def blocks() -> Iterator[bytes]:
-            yield body[:100]
-            gate.wait()
-            yield body[100:]
-
-        stored.append(library.store(TENANT, blocks()))
-
-    threads = [threading.Thread(target=upload) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    stored = upload_at_once(library, tiff_bytes())
     assert len({one.slide.id for one in stored}) == 1
     assert [one.created for one in stored].count(True) == 1
     assert len(files_of(data)) == 1
