@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli.options import AsJson, Device, MppOption, Reader, TrustCode
+from service.cli.options import AsJson, Device, Model, MppOption, Reader, TrustCode
 from service.cli.terminal import print_json, say
 from service.request import DEFAULT_MODEL
 
@@ -18,7 +18,7 @@ def explain(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="A PNG; default: SLIDE.X-Y.explained.png.")
     ] = None,
-    model: Annotated[str, typer.Option("--model", "-m")] = DEFAULT_MODEL,
+    model: Model = DEFAULT_MODEL,
     target: Annotated[
         str | None, typer.Option("--class", help="By default the model's positive class.")
     ] = None,

@@ -11,6 +11,7 @@ from service.cli.options import (
     Device,
     DryRun,
     MaskOption,
+    Model,
     MppOption,
     Out,
     Overwrite,
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["batch", "export", "heatmap"]
 
-Model = Annotated[
-    str, typer.Option("--model", "-m", help="A model's name, or its folder, card or weights.")
-]
 Stride = Annotated[
     int | None,
     typer.Option("--stride-px", help="At the model's resolution; default: no overlap."),

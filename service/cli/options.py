@@ -11,6 +11,7 @@ __all__ = [
     "Device",
     "DryRun",
     "MaskOption",
+    "Model",
     "MppOption",
     "Out",
     "Overwrite",
@@ -26,6 +27,9 @@ DryRun = Annotated[
 MaskOption = Annotated[
     str,
     typer.Option("--mask", help="Method, or your own mask: an image, or regions.geojson."),
+]
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="A model's name, or its folder, card or weights.")
 ]
 MppOption = Annotated[
     float | None,
