@@ -143,6 +143,23 @@ def test_the_pieces_of_a_tile_may_come_in_any_order(contract: tuple[int, int, fl
     assert made == len({piece.position for piece in straddling}) > 0
 
 
+def test_whole_tiles_side_by_side_are_one_piece_across_batches():
+    slide = ArraySlide([make_pixels(512, 256)], Mpp(0.5, 0.5), tile=Size(128, 128))
+    grid = TileGrid.over(slide.info.size, Mpp(0.5, 0.5), tile_px=50, mpp=1.0)
+    indices = [(0, 0), (0, 1), (0, 2), (0, 4), (1, 0), (1, 1)]  # of five columns of 100 px
+    plan = plan_tiles(slide.info, grid, np.array(indices))
+    (block,) = plan.blocks(slice(None))
+    runs = [(piece.position, piece.tiles, piece.box) for piece in plan.pieces(block)]
+    assert runs == [
+        (0, 3, Box(0, 0, 300, 100)), (3, 1, Box(400, 0, 100, 100)), (4, 2, Box(0, 100, 200, 100)),
+    ]  # fmt: skip
+    read = np.concatenate([b.rgb for b in read_tiles(slide, plan, batch_size=2)])
+    for tile, (row, column) in zip(read, indices, strict=True):
+        box = Box(100 * column, 100 * row, 100, 100)
+        mean = slide.read_level(0, box).astype(float).reshape(50, 2, 50, 2, 3).mean((1, 3))
+        assert np.abs(tile - mean).max() <= 0.5
+
+
 def test_memory_of_a_batch_is_used_again_once_nobody_holds_it():
     batches = Batches(0, 6, 2, 16)
     batches.room_for(0)[:] = 7

@@ -24,6 +24,8 @@ class DecodedTiles:
 
     def find(self, key: Hashable) -> NDArray[Any] | None:
         """A tile that is kept: not to be written to."""
+        if not self._kept:  # where tiles are read whole, always
+            return None
         with self._lock:
             tile = self._kept.get(key)
             if tile is not None:

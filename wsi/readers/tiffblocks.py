@@ -58,13 +58,16 @@ class TiffBlocks:
         if not _fits_tiles(ifd, box, cell):
             average_cells(self.read(ifd, box), out)
             return
+        numbers, parts = parts_under(ifd, box, cell)
         wanted: list[tuple[int, Part]] = []
         spans: list[Span] = []
-        for number, part in parts_under(ifd, box, cell):
+        for number, part, found in zip(
+            numbers.tolist(), parts, _find_spans(ifd, numbers), strict=True
+        ):
             tile = self._decoded.find((ifd.place, number))
             if tile is not None:
                 self._place(ifd, tile, part, out)
-            elif found := _find_spans(ifd, number):
+            elif found:
                 wanted.append((number, part))
                 spans += found
             else:
@@ -127,21 +130,19 @@ def _count_rows(ifd: Ifd, number: int) -> int:
     return height if ifd.tile is not None else min(height, ifd.size.height - number * height)
 
 
-def _find_spans(ifd: Ifd, number: int) -> list[Span]:
-    """One a plane: the table lists all tiles of one, then those of the next. Empty where any of
-    them is not stored."""
-    planes, offsets, counts = _planes(ifd), ifd.offsets, ifd.counts
-    per_plane = len(offsets) // planes
-    spans = []
-    for plane in range(planes):
-        place = number + plane * per_plane
-        offset, size_bytes = int(offsets[place]), int(counts[place])
-        if not offset or not size_bytes:
-            return []
-        if size_bytes > MOST_STORED_BYTES:
-            raise ValueError(f"a tile of {size_bytes >> 20} MiB")
-        spans.append(Span(offset, size_bytes))
-    return spans
+def _find_spans(ifd: Ifd, numbers: NDArray[np.int64]) -> list[list[Span]]:
+    """Of each tile, one a plane: the table lists all tiles of one, then those of the next. Empty
+    where any of them is not stored."""
+    planes = _planes(ifd)
+    places = numbers[:, None] + np.arange(planes) * (len(ifd.offsets) // planes)
+    offsets, counts = ifd.offsets[places], ifd.counts[places]
+    largest = int(counts.max(where=offsets != 0, initial=0))
+    if largest > MOST_STORED_BYTES:
+        raise ValueError(f"a tile of {largest >> 20} MiB")
+    return [
+        list(map(Span, *tile)) if all(tile[0]) and all(tile[1]) else []
+        for tile in zip(offsets.tolist(), counts.tolist(), strict=True)
+    ]
 
 
 def _decode(

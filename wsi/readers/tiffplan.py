@@ -8,6 +8,9 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from wsi.geometry import Box, Size
 from wsi.readers.tifftags import Ifd, TiffHeader
 
@@ -43,8 +46,8 @@ class Run(NamedTuple):
     parts: tuple[int, ...]  # places, in the list that was planned, of the spans that it holds
 
 
-def parts_under(ifd: Ifd, box: Box, cell: Size) -> list[tuple[int, Part]]:
-    """Row by row, with each tile's number in the table of its plane.
+def parts_under(ifd: Ifd, box: Box, cell: Size) -> tuple[NDArray[np.int64], tuple[Part, ...]]:
+    """Each tile's number in the table of its plane, and its part, row by row.
 
     `box` lies inside the picture and is not empty. It is read into an array that has one place for
     each `cell` of pixels; no cell lies in two tiles.
@@ -54,18 +57,21 @@ def parts_under(ifd: Ifd, box: Box, cell: Size) -> list[tuple[int, Part]]:
     first = box.y // side.height * across + box.x // side.width
     alike = Box(box.x % side.width, box.y % side.height, box.width, box.height)
     ends = box.right == ifd.size.width, box.bottom == ifd.size.height
-    parts = _parts_of(alike, side, cell, ends)
-    return [(first + part.row * across + part.column, part) for part in parts]
+    numbers, parts = _parts_of(alike, side, cell, ends, across)
+    return first + numbers, parts
 
 
 @lru_cache(maxsize=1024)
-def _parts_of(box: Box, side: Size, cell: Size, ends: tuple[bool, bool]) -> tuple[Part, ...]:
+def _parts_of(
+    box: Box, side: Size, cell: Size, ends: tuple[bool, bool], across: int
+) -> tuple[NDArray[np.int64], tuple[Part, ...]]:
     """Of a box that begins in the first tile. ends: with the picture, on the right and below."""
-    return tuple(
+    parts = tuple(
         Part(row, column, (y.source, x.source), (y.target, x.target), y.is_whole and x.is_whole)
         for row, y in enumerate(_stretches(box.y, box.bottom, side.height, cell.height, ends[1]))
         for column, x in enumerate(_stretches(box.x, box.right, side.width, cell.width, ends[0]))
     )
+    return np.array([part.row * across + part.column for part in parts], np.int64), parts
 
 
 class _Stretch(NamedTuple):
@@ -94,16 +100,20 @@ def plan_runs(
 ) -> list[Run]:
     """Reads in the order of the file that hold all spans, which may overlap or be the same."""
     runs: list[Run] = []
-    for part in sorted(range(len(spans)), key=lambda i: spans[i]):
+    start = end = 0
+    parts: list[int] = []
+    for part in sorted(range(len(spans)), key=spans.__getitem__):
         offset, size_bytes = spans[part]
-        if runs:
-            last = runs[-1]
-            end = max(last.offset + last.size_bytes, offset + size_bytes)
-            gap = offset - (last.offset + last.size_bytes)
-            if gap <= max_gap_bytes and end - last.offset <= max_run_bytes:
-                runs[-1] = Run(last.offset, end - last.offset, (*last.parts, part))
-                continue
-        runs.append(Run(offset, size_bytes, (part,)))
+        stop = max(end, offset + size_bytes)
+        if parts and (offset - end > max_gap_bytes or stop - start > max_run_bytes):
+            runs.append(Run(start, end - start, tuple(parts)))
+            parts = []
+        if not parts:
+            start, stop = offset, offset + size_bytes
+        end = stop
+        parts.append(part)
+    if parts:
+        runs.append(Run(start, end - start, tuple(parts)))
     return runs
 
 

@@ -4,6 +4,7 @@ import math
 import threading
 import weakref
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,13 +36,21 @@ class Batches:
 
     def room_for(self, position: int) -> NDArray[np.uint8]:
         """(tile_px, tile_px, 3): where the tile of that place in the plan is to be written."""
-        batch, place = divmod(position - self._first, self._size)
-        with self._lock:
-            made = self._made.get(batch)
-            if made is None:
-                made = self._made[batch] = self._make(batch)
-        room: NDArray[np.uint8] = made[place]
+        room: NDArray[np.uint8] = next(self.rooms_for(position, 1))[0]
         return room
+
+    def rooms_for(self, position: int, count: int) -> Iterator[NDArray[np.uint8]]:
+        """The same for that many tiles from there on: (n, tile_px, tile_px, 3) of each batch."""
+        start, stop = position - self._first, position - self._first + count
+        while start < stop:
+            batch, place = divmod(start, self._size)
+            with self._lock:
+                made = self._made.get(batch)
+                if made is None:
+                    made = self._made[batch] = self._make(batch)
+            rooms = made[place : place + stop - start]
+            start += len(rooms)
+            yield rooms
 
     def take(self, start: int) -> TileBatch:
         """The batch that begins `start` tiles after the first."""

@@ -30,10 +30,21 @@ class Cutter:
         pixels, frame = self._read(block)
         for piece in self._plan.pieces(block):
             view = _part(pixels, frame, piece.box, block.cell)
-            if piece.in_cells:
+            if piece.tiles > 1:
+                self._place_run(piece, view)
+            elif piece.in_cells:
                 self._place_cells(piece, view)
             else:
                 self._place_pixels(piece, view)
+
+    def _place_run(self, piece: Piece, view: NDArray[np.uint8]) -> None:
+        """Whole tiles side by side, which are shrunk already: one copy for all of them."""
+        side = self._plan.grid.tile_px
+        tiles = view.reshape(side, piece.tiles, side, 3).swapaxes(0, 1)
+        start = 0
+        for rooms in self._batches.rooms_for(piece.position, piece.tiles):
+            rooms[...] = tiles[start : start + len(rooms)]
+            start += len(rooms)
 
     def _place_cells(self, piece: Piece, view: NDArray[np.uint8]) -> None:
         cell, box = self._plan.cell, self._plan.box(piece.row, piece.column)

@@ -6,7 +6,7 @@ has been read. So the order is known before anything is read, and any tile can b
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,12 +41,13 @@ class Block:
 
 
 class Piece(NamedTuple):
-    """What one block has of one tile."""
+    """What one block has of one tile, or of several whole ones side by side."""
 
-    position: int  # of the tile in the plan
+    position: int  # of the tile in the plan; the others follow it there
     row: int  # in the grid
     column: int
-    box: Box  # px of the level
+    box: Box  # px of the level, of all of them together
+    tiles: int
     is_all: bool  # of what the tile needs
     in_row: bool  # what else it needs lies in the same row of blocks
     in_cells: bool  # of plan.cell px a side, of which each is a pixel of the tile
@@ -125,7 +126,10 @@ class TilePlan:
             )
 
     def pieces(self, block: Block) -> list[Piece]:
-        """What a block has of the tiles that touch it, in the order of the plan."""
+        """What a block has of the tiles that touch it, in the order of the plan.
+
+        Whole tiles side by side are one piece where the block is read in their cells.
+        """
         rows, columns = self.indices[block.positions].T
         top, left = self.rows.first[rows], self.columns.first[columns]
         bottom, right = self.rows.last[rows], self.columns.last[columns]
@@ -135,14 +139,15 @@ class TilePlan:
         in_row = high == bottom - top
         is_all = in_row & (wide == right - left)
         in_cells = self._in_cells[0][rows] & self._in_cells[1][columns]
-        facts = (block.positions, rows, columns, x, y, wide, high, is_all, in_row, in_cells)
+        is_plain = is_all & in_cells & (block.cell == self.cell)
+        heads, count = _runs(is_plain, block.positions, rows, x, wide)
+        claims = is_all[heads], in_row[heads], in_cells[heads]
+        numbers = (x[heads], y[heads], wide[heads] * count, high[heads], count)
+        first = (block.positions[heads], rows[heads], columns[heads])
         return [
-            Piece(position, row, column, Box(*box), *claims)
-            for position, row, column, box, claims in zip(
-                *(fact.tolist() for fact in facts[:3]),
-                np.stack(facts[3:7], axis=1).tolist(),
-                np.stack(facts[7:], axis=1).tolist(),
-                strict=True,
+            Piece(position, row, column, Box(left, top, width, height), *others)
+            for position, row, column, left, top, width, height, *others in zip(
+                *(fact.tolist() for fact in (*first, *numbers, *claims)), strict=True
             )
         ]
 
@@ -284,12 +289,35 @@ def _axes(info: SlideInfo, grid: TileGrid, level: int, enlarged: bool) -> tuple[
     )
 
 
-def _boxes(needed: NDArray[np.bool_]) -> list[Box]:
+def _runs(
+    is_plain: NDArray[np.bool_],
+    positions: NDArray[np.int32],
+    rows: NDArray[np.int32],
+    x: NDArray[np.int64],
+    wide: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where runs begin and how many tiles each has: plain ones side by side that follow each other
+    in the plan, or a single one. All arrays: (n,), n > 0."""
+    breaks = np.ones(len(rows) + 1, np.bool_)
+    breaks[1:-1] = ~(is_plain[1:] & is_plain[:-1]) | (x[1:] - x[:-1] != wide[:-1])
+    breaks[1:-1] |= (rows[1:] != rows[:-1]) | (positions[1:] != positions[:-1] + 1)
+    (ends,) = breaks.nonzero()
+    return ends[:-1], ends[1:] - ends[:-1]
+
+
+def _boxes(needed: NDArray[np.bool_]) -> tuple[Box, ...]:
     """Rectangles that hold each True once and no False: runs of a row, merged with equal ones."""
     if needed.all():
-        return [Box(0, 0, needed.shape[1], needed.shape[0])]
+        return (Box(0, 0, needed.shape[1], needed.shape[0]),)
+    return _boxes_of(needed.tobytes(), needed.shape[1])
+
+
+@lru_cache(maxsize=1024)
+def _boxes_of(needed: bytes, width: int) -> tuple[Box, ...]:
+    """The same of rows of that many; along the border of the tissue few patterns come again and
+    again."""
     boxes: list[Box] = []
-    for y, line in enumerate(needed):
+    for y, line in enumerate(np.frombuffer(needed, np.bool_).reshape(-1, width)):
         edges = np.flatnonzero(np.diff(line, prepend=False, append=False))
         for left, right in edges.reshape(-1, 2).tolist():
             above = Box(left, y, right - left, 0)
@@ -299,4 +327,4 @@ def _boxes(needed: NDArray[np.bool_]) -> list[Box]:
             boxes.append(
                 Box(left, taller.y if taller else y, right - left, y + 1 - (taller or above).y)
             )
-    return boxes
+    return tuple(boxes)
