@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from models.ensemble.config import EnsembleConfig, refuse_learning
 from models.errors import DatasetError
 from models.training.augment import AugmentConfig
 from models.training.freezing import FREEZING
@@ -154,6 +155,7 @@ class TrainConfig:
     ema: decay per step of the averaged weights, which are what is validated and kept.
     mixup: alpha of mixup (Zhang et al. 2018, arXiv:1710.09412); 0 switches it off.
     mean, std: of the training tiles' pixels in 0..1, per channel.
+    ensemble: its members; a recipe that names some trains no network of its own.
     bootstrap_rounds: for the intervals in the card. positive_class: the last one where none is
     named. reported: what the authors of a reproduced system report.
     card: texts that the model's card takes over: licence, training_data, intended_use, limits.
@@ -202,6 +204,7 @@ class TrainConfig:
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     few_shot: FewShotConfig = field(default_factory=FewShotConfig)
     teach: TeachConfig = field(default_factory=TeachConfig)
+    ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
     bootstrap_rounds: int = 1000
     reported: str = ""
     card: Mapping[str, Any] = field(default_factory=dict, hash=False)
@@ -216,7 +219,8 @@ class TrainConfig:
             _check_choice(name, getattr(self, name), known)
         if self.positive_class:
             _check_choice("positive_class", self.positive_class, self.classes)
-        if not self.phases or not all(_is_phase(phase, self.tile_px) for phase in self.phases):
+        is_one = not self.ensemble.members
+        if is_one and not all(_is_phase(phase, self.tile_px) for phase in self.phases or ((),)):
             raise DatasetError(
                 f"recipe: phases is {self.phases!r}; use pairs of epochs and crop, the crop at "
                 f"most {self.tile_px} px"
@@ -246,7 +250,9 @@ class TrainConfig:
 
     def to_json(self) -> str:
         """All that decides what the weights become."""
-        return json.dumps(asdict(replace(self, card={}, reported="")), sort_keys=True)
+        said = asdict(replace(self, card={}, reported=""))
+        del said["ensemble"]  # of several networks, each of which has its own recipe
+        return json.dumps(said, sort_keys=True)
 
 
 TABLES = {
@@ -255,6 +261,7 @@ TABLES = {
     "pretrain": PretrainConfig,
     "few_shot": FewShotConfig,
     "teach": TeachConfig,
+    "ensemble": EnsembleConfig,
 }
 
 
@@ -268,14 +275,17 @@ def read_recipe(source: str | Path, changes: Mapping[str, Any] | None = None) ->
     if path.suffix != ".toml":
         path = RECIPES / f"{source}.toml"
     try:
-        fields = _merged(tomllib.loads(path.read_text("utf-8")), changes or {})
-        tables = {name: kind(**fields.get(name, {})) for name, kind in TABLES.items()}
-        return TrainConfig(**fields | tables)
+        said = _merged(tomllib.loads(path.read_text("utf-8")), changes or {})
+        tables = {name: kind(**said.get(name, {})) for name, kind in TABLES.items()}
+        config = TrainConfig(**said | tables)
     except FileNotFoundError as error:
         known = ", ".join(sorted(found.stem for found in RECIPES.glob("*.toml")))
         raise DatasetError(f"no recipe {source}; use {known}, or a .toml file") from error
     except (OSError, TypeError, ValueError, AttributeError) as error:
         raise DatasetError(f"{path} is not a training recipe ({error})") from error
+    if config.ensemble.members:
+        refuse_learning(config, TrainConfig(config.name))
+    return config
 
 
 def parse_changes(texts: Sequence[str]) -> dict[str, Any]:
@@ -327,6 +337,7 @@ def shrunk(config: TrainConfig) -> TrainConfig:
             config.few_shot, episodes=1, queries=1, shots=min(config.few_shot.shots, 1)
         ),
         teach=TeachConfig(),
+        ensemble=config.ensemble.shrunk(),
         bootstrap_rounds=20,
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.datasets import Labelled
+from models.ensemble.training import train_ensemble
 from models.errors import ModelError, WeightsError
 from models.imagenet import IMAGENET
 from models.recipe import TrainConfig
@@ -95,13 +96,15 @@ def train(
     all its processes train one network; the first reports, writes, and returns last.
     weights: safetensors of a torchvision state dict to start from; its head is left out.
     Teachers that the recipe names lie beside `out`. imagenet: the folder of ImageNet weights by
-    architecture. stores: that of decoded pictures and
-    pretrained weights, which recipes of the same data share.
+    architecture. stores: that of decoded pictures and pretrained weights, which recipes of the same
+    data share. An ensemble's members are trained below `out`, each in a folder of its name.
     Raises DatasetError where the data lack a class, or a part of the split; WeightsError where
     `out` holds a run of another recipe, or weights are missing; CardError where the recipe makes
     no card; ModelError where the loss is no number any more, or the disk is full.
     """
     make_card(config, "weights", "0" * 64)  # a card that cannot be is refused now, not at the end
+    if config.ensemble.members:
+        return _train_members(config, data, out, device, weights, imagenet, stores, on_progress)
     with joined(device) as processes:
         on_progress = on_progress if processes.is_first else lambda progress: None
         stores = stores or out / STORES
@@ -126,6 +129,43 @@ def train(
             release(config, weights_made, parts.validation, out, device, origin=origin)
         processes.wait()
         return out / f"{config.name}.json"
+
+
+def _train_members(
+    config: TrainConfig,
+    data: Path,
+    out: Path,
+    device: str,
+    weights: Path | None,
+    imagenet: Path,
+    stores: Path | None,
+    on_progress: OnProgress,
+) -> Path:
+    """Each in its own folder below `out`, from the same decoded pictures."""
+    if weights is not None:
+        raise ModelError(
+            f"{weights}: recipe {config.name} is an ensemble, whose networks differ; start its "
+            "members from weights one by one"
+        )
+    stores = stores or out / STORES
+
+    def train_member(member: TrainConfig) -> Path:
+        return train(
+            member,
+            data,
+            out / member.name,
+            device=device,
+            imagenet=imagenet,
+            stores=stores,
+            on_progress=lambda progress: on_progress(_named(progress, member.name)),
+        )
+
+    return train_ensemble(config, data, out, train_member, device=device, stores=stores)
+
+
+def _named(progress: TrainProgress, member: str) -> TrainProgress:
+    stage = "" if progress.stage == "epochs" else f", {progress.stage}"
+    return replace(progress, stage=f"{member}{stage}")
 
 
 def _learn(run: Run, parts: Parts, out: Path, on_progress: OnProgress) -> Story:

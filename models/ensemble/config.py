@@ -9,7 +9,43 @@ from typing import Any
 from models.ensemble.members import CLASSICAL
 from models.errors import DatasetError
 
-__all__ = ["EnsembleConfig"]
+__all__ = ["EnsembleConfig", "refuse_learning"]
+
+LEARNING = (
+    "input_px",
+    "start",
+    "without_imagenet",
+    "freeze",
+    "sampler",
+    "phases",
+    "schedule",
+    "decay_epochs",
+    "warmup_epochs",
+    "patience",
+    "rate_factor",
+    "stop_after",
+    "watch",
+    "keep",
+    "batch_size",
+    "patient_tiles",
+    "optimizer",
+    "learning_rate",
+    "momentum",
+    "weight_decay",
+    "clip",
+    "loss",
+    "focal_gamma",
+    "label_smoothing",
+    "mixup",
+    "ema",
+    "precision",
+    "validate_every",
+    "augment",
+    "pretrain",
+    "few_shot",
+    "teach",
+)
+"""Fields of a recipe that say how a network learns."""
 
 
 @dataclass(frozen=True)
@@ -46,3 +82,14 @@ class EnsembleConfig:
 
     def shrunk(self) -> EnsembleConfig:
         return replace(self, trees=10, rounds=2, is_small=True)
+
+
+def refuse_learning(recipe: Any, plain: Any) -> None:
+    """Raises DatasetError where an ensemble's recipe says how a network learns, which nobody would
+    obey. plain: a recipe that says nothing."""
+    said = [name for name in LEARNING if getattr(recipe, name) != getattr(plain, name)]
+    if said:
+        raise DatasetError(
+            f"recipe {recipe.name} is an ensemble, and {said[0]} says how a network learns; set "
+            f"ensemble.changes.{said[0]} for all its members, or change their recipes"
+        )

@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from models.card import ModelCard, read_card, write_card
 from models.checkpoint import save_weights
-from models.datasets import Labelled, TileSet
+from models.datasets import Labelled, LabelledStore, Labels, TileSet
 from models.errors import CardError, WeightsError
+from models.evaluation.pictures import mean_by_picture
 from models.infer import load_classifier
 from models.metrics import (
     calibrate,
@@ -37,6 +38,7 @@ __all__ = [
     "make_card",
     "measure_classes",
     "measure_patients",
+    "publish",
     "release",
     "score_card",
 ]
@@ -76,13 +78,27 @@ def release(
     file = out / f"{config.name}.safetensors"
     sha256 = _save(weights, file, config.classes)
     card = make_card(config, file.name, sha256, origin)
-    prob = _score_draft(card, out, validation, device)
+    return publish(config, card, _score_draft(card, out, validation, device), validation, out)
+
+
+def publish(
+    config: TrainConfig,
+    card: ModelCard,
+    prob: npt.NDArray[np.floating],
+    validation: Labelled,
+    out: Path,
+) -> Path:
+    """Writes `out/<name>.json`, calibrated and measured; returns its path.
+
+    prob: what the model of the card, still uncalibrated, answers to the validation tiles.
+    """
     logit = np.log(np.maximum(prob, LEAST_PROBABILITY))
     temperature = round(fit_temperature(logit, validation.label), DIGITS)
     calibrated = calibrate(logit, temperature)
     card = _measured(replace(card, temperature=temperature), validation, prob, calibrated, config)
-    path = file.with_suffix(".json")
-    write_card(card, path)
+    pictures = _measure_pictures(card, validation, calibrated, config.bootstrap_rounds)
+    path = out / f"{config.name}.json"
+    write_card(replace(card, metrics={**card.metrics, **pictures}), path)
     return path
 
 
@@ -117,6 +133,35 @@ def _measured(
     several = classes if len(card.classes) > 2 else {}
     metrics = {"validation": found | several, **training}
     return replace(card, threshold=threshold, metrics=metrics)
+
+
+def _measure_pictures(
+    card: ModelCard, validation: Labelled, prob: npt.NDArray[np.floating], rounds: int
+) -> dict[str, Any]:
+    """The same by picture, where pictures were cut into tiles: the mean of a picture's tiles, at
+    the threshold that was chosen for tiles."""
+    if not isinstance(validation, LabelledStore):
+        return {}
+    index, mean = mean_by_picture(prob, validation.picture)
+    if len(index) == len(validation):
+        return {}
+    pictures = validation.pictures.select(index)
+    of_classes = measure_classes(pictures.label, mean, card.classes)
+    positive = pictures.label == card.positive_index
+    if not 0 < positive.sum() < len(positive):
+        return {"validation_pictures": _of_pictures({"classes": of_classes})}
+    column = mean[:, card.positive_index]
+    found = measure_patients(pictures, column, card.threshold, rounds, card)
+    several = {"classes": of_classes} if len(card.classes) > 2 else {}
+    return {"validation_pictures": _of_pictures(found | several)}
+
+
+def _of_pictures(found: dict[str, Any]) -> dict[str, Any]:
+    """What was counted were pictures."""
+    renamed = {"pictures" if name == "tiles" else name: value for name, value in found.items()}
+    if "classes" in renamed:
+        renamed["classes"] = _of_pictures(renamed["classes"])
+    return renamed
 
 
 def add_test_metrics(
@@ -174,7 +219,7 @@ def _score_draft(
 
 
 def measure_patients(
-    tiles: Labelled,
+    tiles: Labels,
     positive: npt.NDArray[np.floating],
     threshold: float,
     rounds: int = 1000,
@@ -232,7 +277,10 @@ def _rounded(values: dict[str, float]) -> dict[str, float]:
 
 
 def make_card(
-    config: TrainConfig, weights_file: str, sha256: str, origin: Origin | None = None
+    config: TrainConfig,
+    weights_file: str | None,
+    sha256: str | None,
+    origin: Origin | None = None,
 ) -> ModelCard:
     """Before anything is measured. Raises CardError where a recipe holds what no card can."""
     origin = origin or Origin()
