@@ -77,6 +77,7 @@ def submit_now(
         offered.address,
         asked,
         version=__version__,
+        precision=service.settings.precision,
         batch_id=batch_id,
         key_id=key_id,
     )

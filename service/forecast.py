@@ -140,6 +140,7 @@ def _measure(
         request.model,
         request.device.partition(",")[0],  # of several devices that share a batch, the first
         batch_size=request.batch_size,
+        precision=request.precision,
         trust_code=request.trust_code,
         tuning=tunings,
     )

@@ -6,7 +6,14 @@ from typing import Any
 
 from service.errors import InvalidRequest
 
-__all__ = ["DEFAULT_FORMATS", "DEFAULT_MIN_TISSUE", "DEFAULT_MODEL", "PRECISIONS", "WINDOWS", "HeatmapRequest"]
+__all__ = [
+    "DEFAULT_FORMATS",
+    "DEFAULT_MIN_TISSUE",
+    "DEFAULT_MODEL",
+    "PRECISIONS",
+    "WINDOWS",
+    "HeatmapRequest",
+]
 
 DEFAULT_MODEL = "idc-resnet18"
 DEFAULT_MIN_TISSUE = 0.1  # wsi.grid.MIN_TISSUE, here so that `wsi --help` loads no numpy
@@ -43,7 +50,9 @@ class HeatmapRequest:
             raise InvalidRequest(f"window {self.window!r}: use one of {', '.join(WINDOWS)}")
 
         if self.precision not in PRECISIONS:
-            raise InvalidRequest(f"precision {self.precision!r}: use one of {', '.join(PRECISIONS)}")
+            raise InvalidRequest(
+                f"precision {self.precision!r}: use one of {', '.join(PRECISIONS)}"
+            )
 
     @property
     def name(self) -> str:

@@ -66,6 +66,7 @@ class Settings(MachineSettings):
     model: str = "idc-resnet18"
     models: Names = ()  # names or folders that clients may ask for besides `model`
     device: str = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16", "int8"] = "auto"
     batch_size: int = 128
 
     max_slide_bytes: int = 64 * GIB

@@ -62,15 +62,17 @@ def submission(
     asked: Asked,
     *,
     version: str,
+    precision: str = "auto",
     batch_id: str | None = None,
     key_id: str | None = None,
 ) -> NewJob:
     """The job that makes what was asked of a slide.
 
-    `model`: what a worker resolves to `card`, a name or a folder. Raises InvalidOption.
+    `model`: what a worker resolves to `card`, a name or a folder. `precision`: the service's own,
+    of HeatmapRequest. Raises InvalidOption.
     """
     require_valid(asked, card)
-    request = _request(model, asked)
+    request = _request(model, asked, precision)
     return NewJob(
         tenant=tenant,
         slide_id=slide_id,
@@ -116,7 +118,7 @@ def work_key(slide_sha256: str, card: ModelCard, request: HeatmapRequest, versio
     )
 
 
-def _request(model: str, asked: Asked) -> HeatmapRequest:
+def _request(model: str, asked: Asked, precision: str) -> HeatmapRequest:
     return HeatmapRequest(
         slide="",
         model=model,
@@ -127,6 +129,7 @@ def _request(model: str, asked: Asked) -> HeatmapRequest:
         min_tissue=asked.min_tissue,
         upsample=asked.upsample,
         icc=asked.icc,
+        precision=precision,
         formats=ALWAYS + tuple(name for name in CHOICES if name in asked.outputs),
     )
 

@@ -48,39 +48,57 @@ def tune(
     """Tries what the device has, keeps the fastest way in `folder`, and says what it found.
 
     int8_data: labelled tiles; only with them 8-bit integers are tried, which change the scores: by
-    how much is measured there. ways: instead of all that the device has. phantom_px: side of the
-    slide that is read. trial_s: least time of each trial. Raises ModelError, WsiError.
+    how much is measured there. They are kept beside, for those who ask for them. ways: instead of
+    all that the device has. phantom_px: side of the slide that is read. trial_s: least time of
+    each trial. Raises ModelError, WsiError.
     """
     from models.network import choose_device, device_name
     from models.registry import resolve_model
-    from models.speed.trials import candidates, fastest, try_forms, tuning_of
+    from models.speed.trials import candidates, try_forms
     from models.speed.tuning import keep_tuning
 
-    where, tried = choose_device(device), list(ways or candidates(model, device))
+    where, tried = choose_device(device), [list(ways or candidates(model, device))]
     if int8_data is not None:
-        tried.append(_tune_int8(model, int8_data, say))
+        tried.append([_tune_int8(model, int8_data, say)])
     with _phantom(phantom_px) as slide:
         plan = _plan(slide, model)
-        trials = []
         rgb = _sample(slide, plan)
-        for trial in try_forms(model, rgb, tried, device, trial_s):
-            say(trial.to_text())
-            trials.append(trial)
-        steady = _is_steady(trials[0], next(try_forms(model, rgb, tried[:1], device, trial_s)))
+        found = [_find_fastest(model, rgb, some, device, trial_s, say) for some in tried]
+        chosen, trials = [one for one, _ in found], [trial for _, some in found for trial in some]
+        steady = _is_steady(trials[0], next(try_forms(model, rgb, tried[0][:1], device, trial_s)))
         if not steady:
             say("warning: other programs were busy meanwhile; run it again on a quiet machine")
-        tuning = tuning_of(fastest(trials), tried)
         if where.type == "cpu":
-            tuning = _share_threads(model, tuning, slide, plan, trial_s, say)
-    path = keep_tuning(folder, resolve_model(model).card, device_name(where), tuning)
+            chosen = [_share_threads(model, one, slide, plan, trial_s, say) for one in chosen]
+    card, name = resolve_model(model).card, device_name(where)
+    kept = [keep_tuning(folder, card, name, tuning) for tuning in chosen]
+    int8 = chosen[-1] if int8_data is not None else None
     return {
         "model": model,
-        "chosen": tuning.to_text(),
-        "kept": str(path),
+        "chosen": chosen[0].to_text(),
+        "kept": str(kept[0]),
+        "int8": int8.to_text() if int8 else None,
         "trials": [trial.to_json() for trial in trials],
-        "int8_loss": dict(tuning.loss) or None,
+        "int8_loss": dict(int8.loss) if int8 else None,
         "steady": steady,
     }
+
+
+def _find_fastest(
+    model: str,
+    rgb: NDArray[np.uint8],
+    ways: "Sequence[Tuning]",
+    device: str,
+    trial_s: float,
+    say: Say,
+) -> "tuple[Tuning, list[Trial]]":
+    from models.speed.trials import fastest, try_forms, tuning_of
+
+    trials = []
+    for trial in try_forms(model, rgb, ways, device, trial_s):
+        say(trial.to_text())
+        trials.append(trial)
+    return tuning_of(fastest(trials), ways), trials
 
 
 def sample_tiles(model: str, phantom_px: int = PHANTOM_PX) -> NDArray[np.uint8]:
@@ -102,6 +120,8 @@ def describe_tunings(folder: Path, device: str) -> dict[str, str]:
         tuning = find_tuning(folder, card, name)
         untuned = "not measured here; `wsi doctor --tune` does it"
         found[card.name] = tuning.to_text() if tuning else untuned
+        if int8 := find_tuning(folder, card, name, int8=True):
+            found[f"{card.name}, where int8 is asked for"] = int8.to_text()
     return found
 
 

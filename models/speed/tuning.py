@@ -54,6 +54,10 @@ class Tuning:
                 f"batch size {self.batch_size}, threads {self.threads}: both must be 1 or more"
             )
 
+    @property
+    def is_int8(self) -> bool:
+        return self.form == "int8"
+
     def to_text(self) -> str:
         speed = f": {self.tiles_s:,.0f} tiles/s" if self.tiles_s else ""
         threads = f", {self.threads} threads" if self.threads else ""
@@ -63,19 +67,21 @@ class Tuning:
         )
 
 
-def find_tuning(folder: Path, card: ModelCard, device: str) -> Tuning | None:
+def find_tuning(folder: Path, card: ModelCard, device: str, *, int8: bool = False) -> Tuning | None:
     """What keep_tuning() kept there for this machine, these libraries and weights.
 
-    None where there is none, and where the file is damaged: a tuning is never needed.
+    int8: the one in 8 bits, which is never found otherwise: it changes the scores. None where there
+    is none, and where the file is damaged: a tuning is never needed.
     """
-    path, made_for = _path(folder, card, device), _made_for(card, device)
+    path, made_for = _path(folder, card, device, int8=int8), _made_for(card, device)
     try:
         record = json.loads(path.read_text("utf-8"))
         if record["schema"] != SCHEMA or record["made_for"] != made_for:
             return None
         fields = record["tuning"]
         ranges = tuple((float(low), float(high)) for low, high in fields.pop("ranges"))
-        return Tuning(**fields, ranges=ranges)
+        tuning = Tuning(**fields, ranges=ranges)
+        return tuning if tuning.is_int8 == int8 else None
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, ModelError) as error:
@@ -86,10 +92,10 @@ def find_tuning(folder: Path, card: ModelCard, device: str) -> Tuning | None:
 
 
 def keep_tuning(folder: Path, card: ModelCard, device: str, tuning: Tuning) -> Path:
-    """Whole or not at all; takes the place of an older one."""
+    """Whole or not at all; takes the place of an older one, in 8 bits or not."""
     from wsi.store.folder import partial_file
 
-    path = _path(folder, card, device)
+    path = _path(folder, card, device, int8=tuning.is_int8)
     record = {
         "schema": SCHEMA,
         "made_for": _made_for(card, device),
@@ -140,6 +146,7 @@ def _version(library: str) -> str:
         return "none"
 
 
-def _path(folder: Path, card: ModelCard, device: str) -> Path:
+def _path(folder: Path, card: ModelCard, device: str, *, int8: bool) -> Path:
     made_for = json.dumps(_made_for(card, device), sort_keys=True)
-    return folder / f"{card.name}-{hashlib.sha256(made_for.encode()).hexdigest()[:16]}.json"
+    digest = hashlib.sha256(made_for.encode()).hexdigest()[:16]
+    return folder / f"{card.name}-{digest}{'-int8' if int8 else ''}.json"

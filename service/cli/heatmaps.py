@@ -15,6 +15,7 @@ from service.cli.options import (
     MppOption,
     Out,
     Overwrite,
+    Precision,
     Quiet,
     Reader,
     TrustCode,
@@ -64,6 +65,7 @@ def heatmap(
     formats: Formats = None,
     device: Device = "auto",
     batch_size: BatchSize = 128,
+    precision: Precision = "auto",
     reader: Reader = "auto",
     trust_code: TrustCode = False,
     overwrite: Overwrite = False,
@@ -86,6 +88,7 @@ def heatmap(
         formats=with_defaults(formats),
         batch_size=batch_size,
         device=device,
+        precision=precision,
         trust_code=trust_code,
     )
     if dry_run:
@@ -166,6 +169,7 @@ def batch(
     formats: Formats = None,
     device: Device = "auto",
     batch_size: BatchSize = 128,
+    precision: Precision = "auto",
     scheduler: Annotated[
         str | None, typer.Option(help="Address of a Dask cluster; default: one on this machine.")
     ] = None,
@@ -188,7 +192,7 @@ def batch(
         slide="", model=model, mpp=mpp, reader=reader, stride_px=stride_px, window=window,
         mask=mask, min_tissue=min_tissue, upsample=upsample, icc=icc,
         formats=with_defaults(formats), batch_size=batch_size, device=device,
-        trust_code=trust_code,
+        precision=precision, trust_code=trust_code,
     )  # fmt: skip
     require_outputs(template.formats)
     tasks = list_slides(slides, out, template)

@@ -36,7 +36,12 @@ def doctor(
 
         heard = _hear if as_json else say
         facts = find_fastest(model, tunings, device=device, int8_data=int8, say=heard)
-        print_json(facts) if as_json else say(f"kept: {facts['chosen']}\nin {facts['kept']}")
+        if as_json:
+            print_json(facts)
+            return
+        say(f"kept: {facts['chosen']}\nin {facts['kept']}")
+        if facts["int8"]:
+            say(f"kept for --precision int8: {facts['int8']}")
         return
     from service.doctor import examine
 

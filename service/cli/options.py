@@ -15,6 +15,7 @@ __all__ = [
     "MppOption",
     "Out",
     "Overwrite",
+    "Precision",
     "Quiet",
     "Reader",
     "TrustCode",
@@ -40,6 +41,14 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a differen
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 Reader = Annotated[str, typer.Option("--reader", help="auto, tiff, openslide, tiffslide or image.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N, mps.")]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        help="Of the network: auto (32 bits, or 16 where the device has them), float32, bfloat16, "
+        "float16, or int8 after `wsi doctor --tune --int8`.",
+    ),
+]
 BatchSize = Annotated[int, typer.Option("--batch-size", help="Tiles at once; changes no score.")]
 TrustCode = Annotated[
     bool,

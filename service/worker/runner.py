@@ -48,6 +48,7 @@ class ResidentModel:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._card: ModelCard | None = None
+        self._precision = ""
         self._loaded: Classifier | None = None
 
     def resolve(self, model: str) -> "ModelCard":
@@ -55,21 +56,22 @@ class ResidentModel:
 
         return resolve_model(model).card
 
-    def get(self, model: str) -> "Classifier":
+    def get(self, model: str, precision: str) -> "Classifier":
         """Raises ModelError. TorchScript, which runs its author's code, is never loaded."""
         from models.infer import load_classifier
 
         card = self.resolve(model)
-        if self._loaded is None or card != self._card:
+        if self._loaded is None or (card, precision) != (self._card, self._precision):
             self.close()
             settings = self._settings
             self._loaded = load_classifier(
                 model,
                 settings.device,
                 batch_size=settings.batch_size,
+                precision=precision,
                 tuning=settings.tunings,
             )
-            self._card = card
+            self._card, self._precision = card, precision
         return self._loaded
 
     def close(self) -> None:
@@ -156,7 +158,8 @@ class Runner:
         from wsi import __version__
 
         try:
-            device: str | None = self._model.get(self._settings.model).device
+            settings = self._settings
+            device: str | None = self._model.get(settings.model, settings.precision).device
         except ModelError as error:  # each job will say the same
             logger.warning("model=%s cannot be loaded: %s", self._settings.model, error)
             device = None
@@ -209,7 +212,7 @@ class Runner:
                 request,
                 folder,
                 card,
-                lambda: self._model.get(model),
+                lambda: self._model.get(model, request.precision),
                 overwrite=True,  # what is there under this job's name, nobody has been given
                 progress=JobProgress(self, job, self._fault),
                 opener=make_opener(slide, settings, take),
