@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.card import ModelCard
+from models.datasets import Pictures
 from models.errors import DatasetError
 from models.evaluation.classes import (
     FIGURES,
@@ -160,13 +161,16 @@ def evaluate_classifier(
     """Two classes at the card's threshold, more by the largest probability."""
     card, pictures = classifier.card, selection.pictures
     matching = match_classes(card, pictures.classes)
-    answer = score_pictures(classifier, pictures, cut_for(card, pictures), progress)
-    label, prob = matching.label(pictures.label), matching.prob(answer)
-    positive = 1 if len(matching.names) == 2 else None
-    predicted = predict(prob, positive, card.threshold)
-    scores = _Scores(matching, label, prob, predicted, pictures.patient)
+    answers = score_pictures(classifier, pictures, cut_for(card, pictures), progress)
+    scores = _scores(card, matching, pictures, answers.prob)
     evaluation = _record(card, classifier.device, selection, scores, rounds)
-    return ScoredModel(name or card.name, evaluation, label, prob, predicted, pictures.patient)
+    if len(answers.of_tiles) > len(pictures):
+        of_tiles = _scores(card, matching, pictures, answers.of_tiles, answers.picture)
+        figures = _figures(card, of_tiles, rounds)
+        evaluation = replace(evaluation, cut_tiles=len(of_tiles.label), tile_metrics=figures)
+    return ScoredModel(
+        name or card.name, evaluation, scores.label, scores.prob, scores.predicted, scores.patient
+    )
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,21 @@ class _Scores:
     @property
     def names(self) -> tuple[str, ...]:
         return self.matching.names
+
+
+def _scores(
+    card: ModelCard,
+    matching: Matching,
+    pictures: Pictures,
+    answer: NDArray[np.float32],
+    picture: NDArray[np.int64] | None = None,
+) -> _Scores:
+    """answer: of the model, a row a picture; or a row a tile, with `picture`, of which each is: a
+    tile has its picture's label."""
+    label, prob = matching.label(pictures.label), matching.prob(answer)
+    predicted = predict(prob, 1 if len(matching.names) == 2 else None, card.threshold)
+    whole = slice(None) if picture is None else picture
+    return _Scores(matching, label[whole], prob, predicted, pictures.patient[whole])
 
 
 def _record(
@@ -230,6 +249,17 @@ def _about_data(selection: Selection) -> dict[str, Any]:
         "complete_tiles": int(whole.sum()),
         "is_tiles": pictures.layout in IDC_LAYOUTS,
     }
+
+
+def _figures(card: ModelCard, scores: _Scores, rounds: int) -> dict[str, Interval]:
+    """Evaluation.metrics."""
+    if len(scores.names) == 2:
+        return _figures_of_two(card, scores, rounds)
+
+    def means(index: NDArray[np.int64]) -> dict[str, float]:
+        return measure_classes(scores.label[index], scores.prob[index], scores.predicted[index])
+
+    return bootstrap(scores.label, scores.patient, means, rounds=rounds)
 
 
 def _figures_of_two(card: ModelCard, scores: _Scores, rounds: int) -> dict[str, Interval]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from models.evaluation.comparing import Difference
 from models.metrics import Interval
 
-__all__ = ["LABELS", "Evaluation", "differences_text"]
+__all__ = ["LABELS", "TITLE_BY_TILE", "Evaluation", "differences_text"]
 
 LABELS = {
     "auc": "AUC",
@@ -25,6 +25,8 @@ LABELS = {
     "macro_average_precision": "average precision, mean",
 }
 
+TITLE_BY_TILE = "by tile: {tiles:,} tiles of these pictures, each with its picture's label"
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -35,6 +37,8 @@ class Evaluation:
     patients_of: how many of the patients are in which part of the split; 'unlisted' are in none.
     complete_patients: those whose whole slide is known to be there. patients_known: false where
     each picture counts as a patient. tiles: scored pictures, which are tiles where `is_tiles`.
+    cut_tiles: what larger pictures were cut into, 0 where none was; a picture's probability is its
+    tiles' mean. tile_metrics: as `metrics`, by tile, each with its picture's label.
     """
 
     model: str
@@ -63,6 +67,8 @@ class Evaluation:
     split: str | None = None
     patients_known: bool = True
     is_tiles: bool = True
+    cut_tiles: int = 0
+    tile_metrics: dict[str, Interval] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -106,6 +112,7 @@ class Evaluation:
                 "",
                 f"{'metric':<26}{'value':>8}   95 % interval over {self.unit}",
                 *(_row(LABELS.get(name, name), one) for name, one in self.metrics.items()),
+                *self._tile_lines(),
                 *(self._class_lines() if several else ()),
                 "",
                 *self._confusion_lines(),
@@ -124,6 +131,13 @@ class Evaluation:
             f"{self.tiles:,} {what}{whom}, {self.positives / self.tiles:.1%} "
             f"{self.positive_class}; threshold {self.threshold:g}"
         )
+
+    def _tile_lines(self) -> Iterator[str]:
+        if self.tile_metrics:
+            yield f"\n{TITLE_BY_TILE.format(tiles=self.cut_tiles)}"
+            yield from (
+                _row(LABELS.get(name, name), one) for name, one in self.tile_metrics.items()
+            )
 
     def _class_lines(self) -> Iterator[str]:
         for name, figures in self.by_class.items():

@@ -31,6 +31,10 @@ CURVES = (
     "ROC and precision-recall curves; the grey lines are guessing. Reliability: on the grey line a "
     "probability is as often true as it says."
 )
+OF_TILES = (
+    "The figures above are of pictures, whose probability is the mean of their tiles'; these are "
+    "of the tiles, each with its picture's label, whether it shows the lesion or not."
+)
 OF_SLIDES = (
     "Each complete patient is put together as a slide and scored as any slide is, tissue mask "
     "included. AUC and AP: of the labelled tiles that were scored. Dice and IoU: at the threshold, "
@@ -157,7 +161,20 @@ def _figures(names: Sequence[str], found: Sequence[Evaluation]) -> str:
         for figure in first.metrics | first.macro
     ]
     note = RESAMPLES.format(rounds=first.rounds, unit=first.unit)
-    return f"<p>{note}</p>\n" + table(["", *names], rows)
+    return f"<p>{note}</p>\n" + table(["", *names], rows) + _figures_of_tiles(names, found)
+
+
+def _figures_of_tiles(names: Sequence[str], found: Sequence[Evaluation]) -> str:
+    """Where pictures were cut up: models may cut them differently."""
+    cut = [(name, one) for name, one in zip(names, found, strict=True) if one.tile_metrics]
+    if not cut:
+        return ""
+    rows = [["Tiles", *(f"{one.cut_tiles:,}" for _, one in cut)]]
+    rows += [
+        [_label(figure), *(_interval(one.tile_metrics[figure]) for _, one in cut)]
+        for figure in cut[0][1].tile_metrics
+    ]
+    return f"<h3>By tile</h3>\n<p>{OF_TILES}</p>\n" + table(["", *(name for name, _ in cut)], rows)
 
 
 def _differences(differences: Sequence[Difference]) -> str:

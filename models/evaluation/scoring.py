@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +14,25 @@ from models.datasets.cutting import Cut
 from models.datasets.items import refuse_damaged
 from models.datasets.reading import map_pictures
 from models.errors import ModelError
+from models.evaluation.pictures import mean_by_picture
 from models.evaluation.selection import IDC_LAYOUTS
 from models.infer import Classifier
 
-__all__ = ["cut_for", "score_pictures"]
+__all__ = ["Answers", "cut_for", "score_pictures"]
 
 STEP_PX = 2048 * TILE_PX * TILE_PX  # of the tiles that are handed over at once
 MPP_TOLERANCE = 0.1  # of the IDC tiles, whose resolution is not known better
 
 Progress = Callable[[int, int], None]
+
+
+class Answers(NamedTuple):
+    """prob: float32 (pictures, classes of the model), of a picture that was cut up its tiles' mean.
+    of_tiles: float32 (tiles, classes); picture: int64 (tiles,), of which each is."""
+
+    prob: NDArray[np.float32]
+    of_tiles: NDArray[np.float32]
+    picture: NDArray[np.int64]
 
 
 def cut_for(card: ModelCard, pictures: Pictures) -> Cut:
@@ -40,22 +51,19 @@ def cut_for(card: ModelCard, pictures: Pictures) -> Cut:
 
 def score_pictures(
     classifier: Classifier, pictures: Pictures, cut: Cut, progress: Progress | None = None
-) -> NDArray[np.float32]:
-    """float32 (pictures, classes of the model); of a picture that was cut up, its tiles' mean.
-
-    Pixels of a few files are in memory. progress: called with pictures done, and all. Raises
+) -> Answers:
+    """Pixels of a few files are in memory. progress: called with pictures done, and all. Raises
     DatasetError that names the pictures that cannot be read.
     """
-    prob = np.empty((len(pictures), len(classifier.card.classes)), np.float32)
-    done = 0
-    for tiles, counts in _batches(pictures, cut):
-        starts = np.cumsum([0, *counts[:-1]])
-        sums = np.add.reduceat(classifier.predict(tiles).astype(np.float64), starts)
-        prob[done : done + len(counts)] = sums / np.array(counts)[:, None]
-        done += len(counts)
+    answers = [np.empty((0, len(classifier.card.classes)), np.float32)]
+    counts: list[int] = []
+    for tiles, of_each in _batches(pictures, cut):
+        answers.append(classifier.predict(tiles))
+        counts += of_each
         if progress is not None:
-            progress(done, len(pictures))
-    return prob
+            progress(len(counts), len(pictures))
+    of_tiles, picture = np.concatenate(answers), np.repeat(np.arange(len(counts)), counts)
+    return Answers(mean_by_picture(of_tiles, picture)[1].astype(np.float32), of_tiles, picture)
 
 
 def _batches(pictures: Pictures, cut: Cut) -> Iterator[tuple[NDArray[np.uint8], list[int]]]:

@@ -16,7 +16,7 @@ from models.painted import MeanChannelClassifier, painted_card
 from models.recipe import DataConfig
 from models.split import PatientRow, Split, write_split
 from tests.models.labelled import make_tiles, write_packed, write_published
-from tests.models.pictures import write_bach
+from tests.models.pictures import write_bach, write_picture
 
 
 @pytest.fixture
@@ -203,10 +203,47 @@ def test_of_four_classes_the_largest_wins_and_each_has_its_figures(tmp_path: Pat
     assert found.threshold is None
     assert found.classes == ("normal", "benign", "in_situ", "invasive")
     assert [sum(row) for row in found.confusion] == [3, 3, 3, 3]
+    assert found.cut_tiles == 12 * 4  # 64 x 48 px in tiles of 32
+    assert found.tile_metrics.keys() == found.metrics.keys()
     assert found.by_class["benign"].keys() == {
         "precision", "recall", "f1", "auc", "average_precision"
     }  # fmt: skip
     assert "12 pictures: 3 normal, 3 benign, 3 in_situ, 3 invasive" in found.to_text()
+
+
+def write_two_tiles(path: Path, left: int, right: int) -> None:
+    """64 x 32 px: two tiles of 32, each of one red."""
+    rgb = np.zeros((32, 64, 3), np.uint8)
+    rgb[:, :32, 0], rgb[:, 32:, 0] = left, right
+    write_picture(path, rgb)
+
+
+def test_pictures_that_are_cut_up_have_figures_by_picture_and_by_tile(tmp_path: Path):
+    """Probabilities of tiles 0.2 and 0.9 (benign), 0.4 and 0.9 (malignant): means 0.55 and 0.65. At
+    0.6 both pictures are right, and of each the tile at 0.9, or not, is wrong."""
+    write_two_tiles(tmp_path / "set" / "SOB_B_A-14-1001-40-001.png", 51, 230)
+    write_two_tiles(tmp_path / "set" / "SOB_M_DC-14-2001-40-001.png", 102, 230)
+    card = replace(
+        painted_card(32, 0.49), classes=("benign", "malignant"), positive_class="malignant",
+        threshold=0.6,
+    )  # fmt: skip
+    write_card(card, tmp_path / "painted.json")
+
+    found = evaluate(tmp_path / "painted.json", tmp_path / "set", rounds=5)
+
+    assert (found.tiles, found.cut_tiles, found.is_tiles) == (2, 4, False)
+    assert found.metrics["accuracy"].value == 1
+    assert found.tile_metrics["accuracy"].value == 0.5
+    assert found.tile_metrics["recall"].value == 0.5
+    assert found.tile_metrics.keys() == found.metrics.keys()
+    assert "by tile: 4 tiles of these pictures" in found.to_text()
+
+
+def test_tiles_that_are_taken_as_they_are_have_one_set_of_figures(tmp_path: Path, model: Path):
+    found = evaluate(model, write_published(make_tiles(), tmp_path / "data"), rounds=5)
+
+    assert (found.cut_tiles, found.tile_metrics) == (0, {})
+    assert "by tile" not in found.to_text()
 
 
 def test_where_patients_are_not_known_intervals_are_over_pictures(tmp_path: Path):

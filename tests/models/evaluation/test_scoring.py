@@ -21,7 +21,8 @@ def test_a_tile_has_the_answer_of_the_classifier(tmp_path: Path):
     pictures = open_data(write_published(tiles, tmp_path))
     model = MeanChannelClassifier(painted_card())
     found = score_pictures(model, pictures, cut_for(model.card, pictures))
-    np.testing.assert_array_equal(found, model.predict(tiles.rgb))
+    np.testing.assert_array_equal(found.prob, model.predict(tiles.rgb))
+    np.testing.assert_array_equal(found.of_tiles, found.prob)
 
 
 def test_a_picture_has_the_mean_of_its_tiles(tmp_path: Path):
@@ -37,8 +38,10 @@ def test_a_picture_has_the_mean_of_its_tiles(tmp_path: Path):
         model, pictures, cut_for(model.card, pictures), lambda *done: seen.append(done)
     )
     first = [item.where.endswith("n001.tif") for item in pictures.items].index(True)
-    assert found.shape == (4, 2)
-    assert found[first, 1] == pytest.approx(0.4)
+    assert found.prob.shape == (4, 2)
+    assert found.prob[first, 1] == pytest.approx(0.4)
+    assert found.of_tiles[found.picture == first, 1] == pytest.approx([0.2, 0.6])
+    assert len(found.of_tiles) == 8
     assert seen[-1] == (4, 4)
 
 
@@ -51,7 +54,7 @@ def test_the_answer_does_not_depend_on_what_is_handed_over_at_once(
     cut = cut_for(model.card, pictures)
     at_once = score_pictures(model, pictures, cut)
     monkeypatch.setattr("models.evaluation.scoring.STEP_PX", 1)
-    np.testing.assert_array_equal(score_pictures(model, pictures, cut), at_once)
+    np.testing.assert_array_equal(score_pictures(model, pictures, cut).prob, at_once.prob)
 
 
 def test_damaged_pictures_are_named(tmp_path: Path):
