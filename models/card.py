@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from models.appearance import Appearance
 from models.calibration import Curve
 from models.ensemble.members import Member, check_members, members_from_json
 from models.errors import CardError, ModelError
@@ -73,6 +74,7 @@ class ModelCard:
     intended_use: str = "not stated"
     limits: tuple[str, ...] = ()
     members: tuple[Member, ...] = ()
+    appearance: Appearance | None = None  # of what it learned from
 
     def __post_init__(self) -> None:
         _check_classes(self)
@@ -134,6 +136,7 @@ class ModelCard:
             "limits": list(self.limits),
             **_curves_to_json(self.curves),
             **({"members": members} if members else {}),
+            **({"appearance": self.appearance.to_json()} if self.appearance else {}),
         }
 
     @classmethod
@@ -172,6 +175,7 @@ class ModelCard:
             intended_use=_text(fields, "intended_use", "not stated"),
             limits=_texts(fields, "limits", []) + _name_guesses(fields, last),
             members=members_from_json(_list(fields, "members", [])),
+            appearance=_read_appearance(fields),
         )
 
 
@@ -302,6 +306,11 @@ def _curves_to_json(curves: tuple[Curve, ...]) -> dict[str, Any]:
 def _read_curves(fields: Mapping[str, Any]) -> tuple[Curve, ...]:
     curves = _list(_mapping(fields, "calibration"), "curves", [])
     return tuple(Curve(_numbers(curve, "x"), _numbers(curve, "y")) for curve in curves)
+
+
+def _read_appearance(fields: Mapping[str, Any]) -> Appearance | None:
+    found = _mapping(fields, "appearance")
+    return Appearance.from_json(found) if found else None
 
 
 def _numbers(fields: Any, key: str) -> tuple[float, ...]:

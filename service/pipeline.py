@@ -15,6 +15,7 @@ from models.card import ModelCard
 from models.infer import Classifier, load_classifier
 from models.registry import resolve_model
 from service.outputs import OUTPUTS, require_outputs
+from service.likeness import unlike_training
 from service.picture import keep_small, read_picture
 from service.progress import Progress, Silent, StageClock
 from service.records import describe_run, describe_work, manifest_of
@@ -217,7 +218,11 @@ def _assemble(
         mask=prepared.mask,
         overview=overview,
         summary=summary,
-        warnings=(*slide.info.warnings, *prepared.mask.warnings),
+        warnings=(
+            *slide.info.warnings,
+            *prepared.mask.warnings,
+            *unlike_training(card, slide.info, prepared),
+        ),
         provenance=work | {"card": card.to_json()},
     )
 

@@ -1,0 +1,45 @@
+"""The looks of the patients that a model learns from, for its card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.appearance import LOOK_MPP, Appearance, learn_appearance, look_of
+from models.datasets import Labelled
+
+__all__ = ["appearance_of"]
+
+MOST_PX = 40_000_000  # of a patient's tiles that are in memory at once
+MOST_TILES = 400  # of a patient
+
+
+def appearance_of(tiles: Labelled, mpp: float) -> Appearance | None:
+    """tiles: of training, at `mpp` um/px. Of each patient as many, evenly, as give its look."""
+    factor = max(1, int(LOOK_MPP / mpp))
+    return learn_appearance((_look(tiles, name, factor) for name in tiles.patients), (mpp, mpp))
+
+
+def _look(tiles: Labelled, patient: str, factor: int) -> NDArray[np.float64] | None:
+    mine = np.flatnonzero(tiles.patient == patient)
+    chosen = mine[:: max(1, len(mine) // MOST_TILES)]
+    return look_of(np.concatenate([_small(rgb, factor) for rgb in _parts(tiles, chosen)]))
+
+
+def _parts(tiles: Labelled, index: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+    first = tiles.batch(index[:1])
+    step = max(1, MOST_PX // first[0, ..., 0].size)
+    for start in range(0, len(index), step):
+        yield tiles.batch(index[start : start + step])
+
+
+def _small(rgb: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """Tiles (n, h, w, 3) averaged over blocks of factor by factor: their pixels, (m, 3). What does
+    not fill a block is left out."""
+    factor = min(factor, *rgb.shape[1:3])
+    rows, columns = (side // factor for side in rgb.shape[1:3])
+    whole = rgb[:, : rows * factor, : columns * factor].astype(np.float32)
+    blocks = whole.reshape(len(rgb), rows, factor, columns, factor, 3)
+    return np.asarray(blocks.mean((2, 4)).round(), np.uint8).reshape(-1, 3)
