@@ -65,6 +65,7 @@ CHOICES = {
     "precision": ("auto", "float32", "bfloat16", "float16"),
     "watch": ("loss", "auc", "accuracy"),
     "keep": ("last", "best"),
+    "calibration": ("none", "temperature", "isotonic", "auto"),
 }
 
 SMOKE_TILES = 8
@@ -149,7 +150,8 @@ class TrainConfig:
     epochs repeats the start of a longer. patience, rate_factor: validations without a better one
     before the rate falls (plateau), and to which share. stop_after: validations without a better
     one before training stops; 0: never. watch: what better means. keep: the last or the best
-    weights.
+    weights. calibration: none, temperature, isotonic, or auto, which compares the three on held-out
+    validation patients (models.training.fitting).
     clip: largest norm of all gradients; 0: any. focal_gamma: of the focal loss.
     precision: auto is bfloat16 or float16 on a GPU, float32 on a CPU.
     ema: decay per step of the averaged weights, which are what is validated and kept.
@@ -183,6 +185,7 @@ class TrainConfig:
     stop_after: int = 0
     watch: str = "loss"
     keep: str = "last"
+    calibration: str = "temperature"
     batch_size: int = 128
     patient_tiles: int = 128
     optimizer: str = "sgd"
@@ -252,6 +255,7 @@ class TrainConfig:
         """All that decides what the weights become."""
         said = asdict(replace(self, card={}, reported=""))
         del said["ensemble"]  # of several networks, each of which has its own recipe
+        del said["calibration"]  # comes after them
         return json.dumps(said, sort_keys=True)
 
 

@@ -23,6 +23,7 @@ from models.imagenet import IMAGENET
 from models.recipe import TrainConfig
 from models.training.fewshot import EpisodeRun
 from models.training.journal import Journal
+from models.training.looks import appearance_of
 from models.training.parallel import Processes, joined
 from models.training.parts import Parts, read_parts
 from models.training.release import Origin, make_card, release
@@ -283,6 +284,7 @@ def _tell(run: Run, start: Start, parts: Parts, story: Story) -> Origin:
     return Origin(
         split=parts.split,
         limits=(start.limit,) if start.limit else (),
+        appearance=appearance_of(parts.training, run.config.mpp),
         training={
             "start": start.how,
             "epochs": story.epochs,

@@ -23,6 +23,7 @@ from models.ensemble.members import Member
 from models.errors import DatasetError
 from models.network import choose_device
 from models.recipe import TrainConfig, read_recipe, shrunk
+from models.training.looks import appearance_of
 from models.training.parallel import Processes, is_first_process
 from models.training.parts import Parts, read_parts
 from models.training.release import Origin, make_card, measure_classes, publish
@@ -130,7 +131,9 @@ def _draft(
         "patients": len(parts.training.patients),
         "scikit_learn": sklearn.__version__,
     }
-    card = make_card(config, None, None, Origin(parts.split, tuple(limits), training))
+    appearance = appearance_of(parts.training, config.mpp)
+    origin = Origin(parts.split, tuple(limits), training, appearance)
+    card = make_card(config, None, None, origin)
     return replace(card, members=networks)
 
 

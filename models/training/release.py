@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.appearance import Appearance
+from models.calibration import calibrated
 from models.card import ModelCard, read_card, write_card
 from models.checkpoint import save_weights
 from models.datasets import Labelled, LabelledStore, Labels, TileSet
@@ -20,17 +22,16 @@ from models.errors import CardError, WeightsError
 from models.evaluation.pictures import mean_by_picture
 from models.infer import load_classifier
 from models.metrics import (
-    calibrate,
     choose_threshold,
     confusion,
     expected_calibration_error,
-    fit_temperature,
     measure,
     patient_bootstrap,
 )
 from models.recipe import TrainConfig
 from models.split import Split
 from models.training.descent import Weights
+from models.training.fitting import fit_calibration
 
 __all__ = [
     "Origin",
@@ -43,7 +44,6 @@ __all__ = [
     "score_card",
 ]
 
-LEAST_PROBABILITY = 1e-7
 DIGITS = 4
 BATCHES = 16  # of the classifier's, read at a time
 UNCHOSEN = (
@@ -54,11 +54,12 @@ UNCHOSEN = (
 @dataclass(frozen=True)
 class Origin:
     """What the card tells of the training. split: a sentence. limits: what training adds to the
-    recipe's. training: JSON, free of form."""
+    recipe's. training: JSON, free of form. appearance: of the training tiles."""
 
     split: str = "By patient, models/splits/idc.json"
     limits: tuple[str, ...] = ()
     training: Mapping[str, Any] = field(default_factory=dict)
+    appearance: Appearance | None = None
 
 
 def release(
@@ -72,7 +73,7 @@ def release(
 ) -> Path:
     """Writes `out/<name>.safetensors` and `out/<name>.json`; returns the path of the card.
 
-    Temperature and threshold come from the validation tiles. Where these lack the positive class,
+    Calibration and threshold come from the validation tiles. Where these lack the positive class,
     or all others, the threshold is 0.5, and the card says so.
     """
     file = out / f"{config.name}.safetensors"
@@ -92,13 +93,14 @@ def publish(
 
     prob: what the model of the card, still uncalibrated, answers to the validation tiles.
     """
-    logit = np.log(np.maximum(prob, LEAST_PROBABILITY))
-    temperature = round(fit_temperature(logit, validation.label), DIGITS)
-    calibrated = calibrate(logit, temperature)
-    card = _measured(replace(card, temperature=temperature), validation, prob, calibrated, config)
-    pictures = _measure_pictures(card, validation, calibrated, config.bootstrap_rounds)
+    card, chosen = fit_calibration(
+        card, config.calibration, prob, validation.label, validation.patient
+    )
+    corrected = calibrated(card, prob)
+    card = _measured(card, validation, prob, corrected, config)
+    pictures = _measure_pictures(card, validation, corrected, config.bootstrap_rounds)
     path = out / f"{config.name}.json"
-    write_card(replace(card, metrics={**card.metrics, **pictures}), path)
+    write_card(replace(card, metrics={**card.metrics, **pictures, "calibration": chosen}), path)
     return path
 
 
@@ -114,14 +116,14 @@ def _measured(
     card: ModelCard,
     validation: Labelled,
     prob: npt.NDArray[np.floating],
-    calibrated: npt.NDArray[np.floating],
+    corrected: npt.NDArray[np.floating],
     config: TrainConfig,
 ) -> ModelCard:
     """The card with its threshold and what was measured on the validation tiles."""
     label = (validation.label == card.positive_index).astype(np.int64)
-    positive = calibrated[:, card.positive_index]
+    positive = corrected[:, card.positive_index]
     training = card.metrics
-    classes = {"classes": measure_classes(validation.label, calibrated, card.classes)}
+    classes = {"classes": measure_classes(validation.label, corrected, card.classes)}
     if not 0 < label.sum() < len(label):
         limit = UNCHOSEN.format(positive=card.positive_class)
         metrics = {"validation": classes, **training}
@@ -302,6 +304,7 @@ def make_card(
             split=origin.split,
             limits=limits,
             metrics={"training": dict(origin.training)} if origin.training else {},
+            appearance=origin.appearance,
             **texts,
         )
     except TypeError as error:  # a number where a text belongs, or a field that cards lack
