@@ -115,7 +115,7 @@ def look_of(rgb: NDArray[np.uint8]) -> NDArray[np.float64] | None:
     stained = density[density.mean(1) > GLASS]
     if len(stained) < LEAST_PX:
         return None
-    return np.log(np.maximum(stained.mean(0, dtype=np.float64), FAINTEST))
+    return np.asarray(np.log(np.maximum(stained.mean(0, dtype=np.float64), FAINTEST)))
 
 
 def learn_appearance(

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from models.card import ModelCard
 from models.infer import Classifier, load_classifier
 from models.registry import resolve_model
-from service.outputs import OUTPUTS, require_outputs
 from service.likeness import unlike_training
+from service.outputs import OUTPUTS, require_outputs
 from service.picture import keep_small, read_picture
 from service.progress import Progress, Silent, StageClock
 from service.records import describe_run, describe_work, manifest_of
