@@ -38,6 +38,7 @@ def asked_from_params(body: JobRequest | BatchRequest, idempotency_key: str | No
         min_tissue=params.min_tissue,
         upsample=params.upsample,
         icc=params.icc,
+        tta=params.tta,
         outputs=tuple(body.outputs),
         priority=body.priority,
         idempotency_key=idempotency_key,

@@ -143,6 +143,11 @@ class Params(Closed):
         default=False, description="Accept a slide that is coarser than the model wants"
     )
     icc: bool = Field(default=False, description="Convert colours to sRGB by the slide's profile")
+    tta: bool = Field(
+        default=False,
+        description="Score each tile in its 8 symmetries: the mean, and their disagreement as the "
+        "channel `uncertainty`; the network takes 8 times as long",
+    )
 
 
 class JobRequest(Closed):

@@ -48,6 +48,7 @@ class Asked:
     min_tissue: float = DEFAULT_MIN_TISSUE
     upsample: bool = False
     icc: bool = False
+    tta: bool = False
     outputs: tuple[str, ...] = ()  # of CHOICES
     priority: int = 0
     idempotency_key: str | None = None
@@ -129,6 +130,7 @@ def _request(model: str, asked: Asked, precision: str) -> HeatmapRequest:
         min_tissue=asked.min_tissue,
         upsample=asked.upsample,
         icc=asked.icc,
+        tta=asked.tta,
         precision=precision,
         formats=ALWAYS + tuple(name for name in CHOICES if name in asked.outputs),
     )

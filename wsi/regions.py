@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BINS",
     "PERCENTILES",
+    "UNCERTAIN",
     "Region",
     "RegionStats",
     "measure_regions",
@@ -32,6 +33,10 @@ PERCENTILES = (5, 25, 50, 75, 95, 99)
 
 BINS = 200
 """Of the histogram of tissue over probability: a threshold slider's steps of 0.005."""
+
+UNCERTAIN = 0.05
+"""Standard deviation of a tile's probability over its symmetries. Of the IDC validation tiles 15 %
+are above it, and 41 % of those are wrong; of the others 9 %."""
 
 _EIGHT = np.ones((3, 3), bool)  # neighbours by side and by corner
 
@@ -91,7 +96,8 @@ def summarise(
     Probabilities are of the positive class over cells, each cell once. `regions.largest` holds
     `top` at most, in level-0 px. `outcome` is "scored", or "no tissue" where no tile was scored:
     what would divide by zero is then None. `histogram.tissue_mm2` is the scored tissue in BINS
-    equal parts of 0..1, a border belonging to the upper part.
+    equal parts of 0..1, a border belonging to the upper part. `uncertain`, of a heatmap with that
+    channel: the scored tissue whose uncertainty is above UNCERTAIN.
     """
     at = heatmap.threshold if threshold is None else threshold
     tissue = _tissue_mm2(heatmap, mask)
@@ -118,6 +124,7 @@ def summarise(
             "area_mm2": float(sum(r.area_mm2 for r in found)),
             "largest": [_region_json(r) for r in found[:top]],
         },
+        **_uncertain(heatmap, tissue),
     }
 
 
@@ -138,6 +145,17 @@ def _distribution(prob: NDArray[np.float32]) -> dict[str, float | None]:
         *np.percentile(prob, PERCENTILES),
     ]
     return {name: float(figure) for name, figure in zip(names, figures, strict=True)}
+
+
+def _uncertain(heatmap: Heatmap, tissue: NDArray[np.float64]) -> dict[str, Any]:
+    """For summarise(): nothing where nobody asked the model twice."""
+    doubt = heatmap.channels.get("uncertainty")
+    if doubt is None:
+        return {}
+    area = float(tissue[doubt > UNCERTAIN].sum())
+    scored = float(tissue[np.isfinite(doubt)].sum())
+    fraction = area / scored if scored > 0 else None
+    return {"uncertain": {"above": UNCERTAIN, "tissue_mm2": area, "tissue_fraction": fraction}}
 
 
 def _tissue_by_prob(prob: NDArray[np.float32], tissue: NDArray[np.float64]) -> list[float]:

@@ -19,6 +19,7 @@ from service.cli.options import (
     Quiet,
     Reader,
     TrustCode,
+    Tta,
 )
 from service.cli.terminal import TerminalProgress, print_json, say, warn
 from service.request import (
@@ -62,6 +63,7 @@ def heatmap(
     min_tissue: MinTissue = DEFAULT_MIN_TISSUE,
     upsample: Upsample = False,
     icc: Icc = False,
+    tta: Tta = False,
     formats: Formats = None,
     device: Device = "auto",
     batch_size: BatchSize = 128,
@@ -85,6 +87,7 @@ def heatmap(
         min_tissue=min_tissue,
         upsample=upsample,
         icc=icc,
+        tta=tta,
         formats=with_defaults(formats),
         batch_size=batch_size,
         device=device,
@@ -166,6 +169,7 @@ def batch(
     min_tissue: MinTissue = DEFAULT_MIN_TISSUE,
     upsample: Upsample = False,
     icc: Icc = False,
+    tta: Tta = False,
     formats: Formats = None,
     device: Device = "auto",
     batch_size: BatchSize = 128,
@@ -190,7 +194,7 @@ def batch(
 
     template = HeatmapRequest(
         slide="", model=model, mpp=mpp, reader=reader, stride_px=stride_px, window=window,
-        mask=mask, min_tissue=min_tissue, upsample=upsample, icc=icc,
+        mask=mask, min_tissue=min_tissue, upsample=upsample, icc=icc, tta=tta,
         formats=with_defaults(formats), batch_size=batch_size, device=device,
         precision=precision, trust_code=trust_code,
     )  # fmt: skip
@@ -265,5 +269,10 @@ def sentence(result: "HeatmapResult") -> str:
     return (
         f"{result.folder}{kept}: {manifest['tiles']} tiles, "
         f"{summary['positive_tissue_mm2']:.2f} of {summary['scored_tissue_mm2']:.2f} mm2 tissue "
-        f"at or above {summary['threshold']:g}"
+        f"at or above {summary['threshold']:g}{_doubt(summary)}"
     )
+
+
+def _doubt(summary: dict[str, Any]) -> str:
+    fraction = summary.get("uncertain", {}).get("tissue_fraction")
+    return "" if fraction is None else f"; {fraction:.0%} of the tissue is uncertain"

@@ -19,6 +19,7 @@ __all__ = [
     "Quiet",
     "Reader",
     "TrustCode",
+    "Tta",
 ]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -50,6 +51,14 @@ Precision = Annotated[
     ),
 ]
 BatchSize = Annotated[int, typer.Option("--batch-size", help="Tiles at once; changes no score.")]
+Tta = Annotated[
+    bool,
+    typer.Option(
+        "--tta",
+        help="Score each tile in its 8 symmetries: the mean, and their disagreement as the channel "
+        "`uncertainty`. The network takes 8 times as long.",
+    ),
+]
 TrustCode = Annotated[
     bool,
     typer.Option("--trust-code", help="Load a TorchScript model, which runs the file's own code."),

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.access.auth import Owner
 from service.asking import IdempotencyKey, submit
@@ -47,6 +47,7 @@ BODY = {
                     "model": {"type": "string"},
                     "mpp": {"type": "number"},
                     "stride": {"type": "integer"},
+                    "tta": {"type": "boolean"},
                     "slide": {"type": "string", "format": "binary", "description": "Last"},
                 },
             }
@@ -63,6 +64,7 @@ class Options(BaseModel):
     model: Model | None = None
     mpp: Mpp | None = None
     stride: StridePx | None = None
+    tta: bool = Field(default=False, description="As in the params of a job")
 
 
 @router.post(
@@ -131,7 +133,7 @@ async def _receive(
         form = open_form(request, service)
         options = _merged(options, await form.fields())
     offered = service.catalogue.get(options.model)
-    asked = Asked(mpp=options.mpp, stride_px=options.stride, idempotency_key=key)
+    asked = Asked(mpp=options.mpp, stride_px=options.stride, tta=options.tta, idempotency_key=key)
     require_valid(asked, offered.card)
     if form is None:
         stored = await receive_slide(request, service, owner)

@@ -102,6 +102,8 @@ def _summary(source: ExportSource, summary: Mapping[str, Any]) -> str:
         "Threshold": f"{summary['threshold']:.4g}",
         "Regions": f"{found['count']:,}, together {_area(found['area_mm2'])}",
     }
+    if "uncertain" in summary:
+        rows["Uncertain tissue"] = _uncertain(summary["uncertain"])
     if prob["mean"] is not None:
         rows["Probability, mean"] = f"{prob['mean']:.3f}"
         rows["Probability, median (5 % – 95 %)"] = (
@@ -146,6 +148,13 @@ def _largest(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _area(mm2: float) -> str:
     return f"{mm2:,.1f} mm²" if mm2 >= 100 else f"{mm2:.2f} mm²" if mm2 >= 0.1 else f"{mm2:.2g} mm²"
+
+
+def _uncertain(found: Mapping[str, Any]) -> str:
+    return (
+        f"{_area(found['tissue_mm2'])} ({_percent(found['tissue_fraction'])}): the 8 symmetries of "
+        f"a tile disagree by a standard deviation above {found['above']:g}"
+    )
 
 
 def _percent(fraction: float | None) -> str:
