@@ -12,7 +12,7 @@ from pathlib import Path
 
 from models.datasets import load_tiles
 from models.evaluation.curves import draw_slides
-from models.evaluation.slides import evaluate_slides
+from models.evaluation.slides import evaluate_context, evaluate_slides
 from models.registry import DEFAULT_MODEL
 from models.split import read_split
 from service.evaluation import score_patients
@@ -29,7 +29,8 @@ def main() -> None:
     options = parser.parse_args()
     patients = read_split().patients(options.part, complete=True)
     slides = score_patients(load_tiles(options.data), patients, options.model)
-    print(evaluate_slides(options.model, slides).to_text())
+    for found in (evaluate_slides(options.model, slides), evaluate_context(options.model, slides)):
+        print(found.to_text() if found else "no context stage", end="\n\n")
     if options.picture:
         options.picture.parent.mkdir(parents=True, exist_ok=True)
         options.picture.write_bytes(draw_slides(slides))

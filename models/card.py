@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from models.appearance import Appearance
 from models.calibration import Curve
+from models.context import Context
 from models.ensemble.members import Member, check_members, members_from_json
 from models.errors import CardError, ModelError
 from wsi.channels import CHANNELS
@@ -49,6 +50,7 @@ class ModelCard:
     threshold: on the probability of `positive_class`. weights_file: a name beside the card.
     weights_sha256: None only where a WSInfer file pins nothing. metrics: JSON, free of form; by
     custom name → {"value", "low", "high"}. members: of an ensemble; files beside the card.
+    context: a second look at the scores of neighbours; None: the model has none.
     """
 
     name: str
@@ -75,6 +77,7 @@ class ModelCard:
     limits: tuple[str, ...] = ()
     members: tuple[Member, ...] = ()
     appearance: Appearance | None = None  # of what it learned from
+    context: Context | None = None
 
     def __post_init__(self) -> None:
         _check_classes(self)
@@ -82,6 +85,8 @@ class ModelCard:
         _check_output(self)
         _check_weights(self)
         check_members(self.members, self.architecture)
+        if self.context is not None:
+            self.context.require_weights(self.weights_sha256)
 
     @property
     def positive_index(self) -> int:
@@ -137,6 +142,7 @@ class ModelCard:
             **_curves_to_json(self.curves),
             **({"members": members} if members else {}),
             **({"appearance": self.appearance.to_json()} if self.appearance else {}),
+            **({"context": self.context.to_json()} if self.context else {}),
         }
 
     @classmethod
@@ -176,6 +182,7 @@ class ModelCard:
             limits=_texts(fields, "limits", []) + _name_guesses(fields, last),
             members=members_from_json(_list(fields, "members", [])),
             appearance=_read_appearance(fields),
+            context=Context.from_json(fields["context"]) if fields.get("context") else None,
         )
 
 

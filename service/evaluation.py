@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from models.context import CONTEXT
 from models.datasets import TILE_PX, Pictures, TileSet
 from models.datasets.mosaics import patient_mosaic, write_patient_slide
 from models.errors import DatasetError
 from models.evaluation.selection import IDC_LAYOUTS, is_complete
 from models.evaluation.slides import ScoredSlide
+from models.registry import resolve_model
 from service.pipeline import run_request
 from service.request import HeatmapRequest
 from wsi.export import ome_zarr
@@ -75,4 +77,12 @@ def score_patient(
     column, row = ((own.xy - 1) // TILE_PX).T
     truth = np.full(heatmap.positive.shape, np.nan, np.float32)
     truth[row, column] = own.label
-    return ScoredSlide(patient, truth, heatmap.positive, heatmap.threshold)
+    stage = resolve_model(model)[0].context
+    return ScoredSlide(
+        patient,
+        truth,
+        heatmap.positive,
+        heatmap.threshold,
+        heatmap.channels.get(CONTEXT),
+        stage.threshold if stage else None,
+    )

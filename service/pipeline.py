@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.card import ModelCard
+from models.context import context_by_tile, why_no_context
 from models.infer import Classifier, load_classifier
 from models.registry import resolve_model
 from service.likeness import unlike_training
@@ -194,6 +195,7 @@ def _assemble(
     prob, channels = scored
     grid, indices = prepared.grid, prepared.plan.indices
     with clock.stage("assemble"):
+        channels = channels | context_by_tile(card, grid, indices, prob, channels)
         heatmap = assemble(
             grid,
             indices,
@@ -204,6 +206,7 @@ def _assemble(
             window=request.window,
             channels=channels,
         )
+        missed = why_no_context(card, grid)
         overview = read_picture(slide, prepared.overview)
         summary = summarise(heatmap, prepared.mask)
     return ExportSource(
@@ -222,6 +225,7 @@ def _assemble(
             *slide.info.warnings,
             *prepared.mask.warnings,
             *unlike_training(card, slide.info, prepared),
+            *filter(None, [missed]),
         ),
         provenance=work | {"card": card.to_json()},
     )

@@ -23,6 +23,9 @@ CHANNELS: dict[str, Channel] = {
         "the most probable on their mean",
         0.5,
     ),
+    "context": Channel(
+        "probability of the positive class from the tile's score and those of its neighbours", 1.0
+    ),
 }
 """Those that the parts of this project make, in the order in which results hold them."""
 

@@ -13,18 +13,28 @@ from models.errors import DatasetError
 from models.evaluation.regions import Froc, Overlap, free_response, overlap
 from models.metrics import rank_figures
 
-__all__ = ["ScoredSlide", "SlideEvaluation", "evaluate_slides"]
+__all__ = ["ScoredSlide", "SlideEvaluation", "evaluate_context", "evaluate_slides"]
 
 
 @dataclass(frozen=True)
 class ScoredSlide:
     """truth, prob: float32 (rows, columns) of the heatmap's cells: 1, 0, NaN where nobody labelled;
-    the positive class's probability, NaN where nothing was scored."""
+    the positive class's probability, NaN where nothing was scored. context: as prob, of the stage
+    that looks at neighbours, where the model has it, and the threshold that is its own."""
 
     patient: str
     truth: NDArray[np.float32]
     prob: NDArray[np.float32]
     threshold: float
+    context: NDArray[np.float32] | None = None
+    context_threshold: float | None = None
+
+    @property
+    def by_context(self) -> ScoredSlide | None:
+        """The slide as the context stage scores it."""
+        if self.context is None or self.context_threshold is None:
+            return None
+        return ScoredSlide(self.patient, self.truth, self.context, self.context_threshold)
 
     @property
     def labelled(self) -> int:
@@ -113,6 +123,13 @@ def evaluate_slides(model: str, slides: Sequence[ScoredSlide]) -> SlideEvaluatio
         )
     froc = free_response([(slide.truth, slide.prob) for slide in slides], thresholds.pop())
     return SlideEvaluation(model, tuple(slides), froc)
+
+
+def evaluate_context(model: str, slides: Sequence[ScoredSlide]) -> SlideEvaluation | None:
+    """evaluate_slides() of what the context stage makes of the same scores, under a name that says
+    so; None where a slide lacks it."""
+    scored = [found for slide in slides if (found := slide.by_context)]
+    return evaluate_slides(f"{model}, context", scored) if len(scored) == len(slides) else None
 
 
 def _row(slide: ScoredSlide) -> dict[str, Any]:

@@ -102,13 +102,14 @@ def _slides(
     device: str,
     trust_code: bool,
 ) -> "list[SlideEvaluation]":
-    """models: by the name in the record, what was asked for."""
+    """models: by the name in the record, what was asked for. Those with a context stage are listed
+    twice: by their scores, and by what it makes of them."""
     from models.datasets import load_tiles
-    from models.evaluation.slides import evaluate_slides
+    from models.evaluation.slides import evaluate_context, evaluate_slides
     from service.evaluation import score_patients
 
     tiles = load_tiles(data)
-    found = []
+    found: list[SlideEvaluation] = []
     for name, model in models.items():
         slides = score_patients(
             tiles,
@@ -118,7 +119,7 @@ def _slides(
             trust_code=trust_code,
             progress=counted("slides", progress),
         )
-        found.append(evaluate_slides(name, slides))
+        found += filter(None, [evaluate_slides(name, slides), evaluate_context(name, slides)])
     return found
 
 

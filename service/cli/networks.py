@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli.options import AsJson, Device, Quiet
-from service.cli.terminal import TerminalProgress, print_json, say
+from service.cli.terminal import TerminalProgress, counted, print_json, say
 from service.request import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -75,6 +75,26 @@ def import_weights(
         print_json({"weights": str(target), "sha256": digest})
     else:
         say(f"{target}\nsha256 {digest}")
+
+
+@models_app.command("context")
+def add_context(
+    model: Annotated[str, typer.Argument()] = DEFAULT_MODEL,
+    *,
+    data: Annotated[
+        Path, typer.Option("--data", help="Folder of IDC tiles, complete slides in it.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the model with it.")],
+    device: Device = "auto",
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fits the stage that looks at a tile's neighbours, on the scores of complete slides."""
+    from models.training.context import add_context as run_fit
+
+    with TerminalProgress(quiet=quiet) as progress:
+        card = run_fit(model, data, out, device=device, progress=counted("tiles", progress))
+    print_json({"model": str(card)}) if as_json else say(f"model: {card}")
 
 
 def train(
