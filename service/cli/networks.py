@@ -97,6 +97,26 @@ def add_context(
     print_json({"model": str(card)}) if as_json else say(f"model: {card}")
 
 
+@models_app.command("appearance")
+def add_appearance(
+    model: Annotated[str, typer.Argument()] = DEFAULT_MODEL,
+    *,
+    data: Annotated[Path, typer.Option("--data", help="The folder that it was trained on.")],
+    recipe: Annotated[
+        str | None, typer.Option(help="That it was trained by; default: of the model's name.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Writes into a model's card what its training tiles look like, for warnings of unlike slides.
+
+    Models that `wsi train` makes have it already. The weights stay as they are.
+    """
+    from models.training.looks import add_appearance as run_add
+
+    card = run_add(model, data, recipe)
+    print_json({"model": str(card)}) if as_json else say(f"model: {card}")
+
+
 def train(
     recipe: Annotated[str, typer.Argument(help="A recipe's name, or a TOML file.")],
     data: Annotated[Path, typer.Option("--data", help="Folder of pictures, as downloaded.")],
