@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from service.errors import InvalidRequest
 from service.request import HeatmapRequest
 
 
@@ -20,3 +21,8 @@ def test_folder_named_by_dots_gives_its_own_name(
     monkeypatch.chdir(tmp_path / "series" / "part")
     names = [HeatmapRequest(slide=slide).name for slide in (".", "..", "../", "./")]
     assert names == ["part", "series", "series", "part"]
+
+
+def test_a_precision_that_is_none_is_refused_before_any_work() -> None:
+    with pytest.raises(InvalidRequest, match="precision 'int4': use one of auto, float32"):
+        HeatmapRequest(slide="a.svs", precision="int4")

@@ -59,6 +59,16 @@ def test_worker_runs_what_was_asked_on_its_own_device() -> None:
     assert request.formats == (*ALWAYS, "overlay", "report")
 
 
+def test_another_precision_is_other_work_and_what_the_worker_computes_in() -> None:
+    jobs = [
+        submission("t", "sld_1", SHA256, CARD, "address", Asked(), version="1", precision=precision)
+        for precision in ("auto", "float32", "int8")
+    ]
+    assert len({job.work_key for job in jobs}) == 3
+    request = heatmap_request(jobs[2].request, "/slides/a.svs", device="cpu", batch_size=7)
+    assert request.precision == "int8"
+
+
 def test_fields_of_the_worker_cannot_be_smuggled_in() -> None:
     new = submission("t", "sld_1", SHA256, CARD, "address", Asked(), version="1")
     fields = {**new.request, "slide": "/etc/passwd", "trust_code": True, "device": "cuda:9"}

@@ -21,6 +21,7 @@ from service.request import HeatmapRequest
 from service.settings import MachineSettings, Settings
 from service.tuning import _is_steady, describe_tunings, sample_tiles, tune
 from tests.models.small_models import make_card, write_model
+from wsi.errors import ResultExists
 from wsi.phantom import draw_phantom
 
 PHANTOM_PX = 3_000
@@ -78,6 +79,24 @@ def test_a_run_says_in_its_record_that_it_was_tuned(tmp_path: Path, model: Path)
     result = run_request(request, tmp_path / "out", tunings=tmp_path / "tuning")
 
     assert result.run["device"] == "cpu, float32, tuned 2026-11-21"
+
+
+def test_a_result_of_one_precision_is_no_answer_to_who_asks_for_another(
+    tmp_path: Path, model: Path
+) -> None:
+    slide = tmp_path / "phantom.tiff"
+    draw_phantom(slide, size_px=PHANTOM_PX)
+    request = HeatmapRequest(slide=str(slide), model=str(model), device="cpu", min_tissue=0.0)
+    made = run_request(request, tmp_path / "out")
+    other = replace(request, precision="bfloat16")
+
+    assert run_request(request, tmp_path / "out").kept
+    with pytest.raises(ResultExists, match="a different result is there"):
+        run_request(other, tmp_path / "out")
+
+    again = run_request(other, tmp_path / "out", overwrite=True)
+    assert "float32" in made.run["device"]
+    assert "bfloat16" in again.run["device"]
 
 
 def test_doctor_says_what_was_chosen_and_where_nothing_was(tmp_path: Path) -> None:

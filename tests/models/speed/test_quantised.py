@@ -11,7 +11,7 @@ from models.infer import Classifier, load_classifier
 from models.network import TorchClassifier, load_network
 from models.registry import resolve_model
 from models.speed.quantised import RangeObserver, quantise
-from models.speed.tuning import Tuning
+from models.speed.tuning import Tuning, keep_tuning
 from tests.models.classifier_contract import ClassifierContract
 from tests.models.small_models import make_rgb, write_model
 
@@ -82,3 +82,15 @@ def test_a_layer_that_never_answers_leaves_no_number_that_is_none() -> None:
     answer = quantise(network, 8, ((0.0, 0.0),))(torch.zeros(8, 3, 8, 8))
 
     assert torch.isfinite(answer).all()
+
+
+def test_8_bits_are_computed_where_they_are_asked_for_and_nowhere_else(
+    model: Path, int8: Tuning, tmp_path: Path
+) -> None:
+    keep_tuning(tmp_path, resolve_model(model).card, "cpu", int8)
+
+    asked = load_classifier(model, "cpu", precision="int8", tuning=tmp_path)
+    not_asked = load_classifier(model, "cpu", tuning=tmp_path)
+
+    assert asked.device.startswith("cpu, int8")
+    assert "int8" not in not_asked.device

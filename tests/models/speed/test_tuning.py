@@ -1,6 +1,7 @@
 """What was measured on this machine is kept for it, and for nothing else."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,34 @@ def test_no_more_tiles_are_computed_at_once_than_the_tuning_says(tmp_path: Path)
     assert classifier.batch_size == 100  # what the caller hands over
     assert classifier._at_once == 4  # type: ignore[attr-defined]
     assert len(rgb) == 9
+
+
+INT8 = replace(TUNING, form="int8", batch_size=32)
+
+
+def test_a_tuning_in_8_bits_lies_beside_the_other_and_is_found_by_name_only(tmp_path: Path) -> None:
+    keep_tuning(tmp_path, CARD, "cpu", INT8)
+
+    assert find_tuning(tmp_path, CARD, "cpu") is None
+    assert find_tuning(tmp_path, CARD, "cpu", int8=True) == INT8
+
+    keep_tuning(tmp_path, CARD, "cpu", TUNING)
+
+    assert find_tuning(tmp_path, CARD, "cpu") == TUNING
+    assert find_tuning(tmp_path, CARD, "cpu", int8=True) == INT8
+
+
+def test_8_bits_in_the_place_of_another_tuning_are_left_aside(tmp_path: Path) -> None:
+    elsewhere = keep_tuning(tmp_path, CARD, "cpu", INT8)
+    elsewhere.rename(keep_tuning(tmp_path, CARD, "cpu", TUNING))
+
+    assert find_tuning(tmp_path, CARD, "cpu") is None
+
+
+def test_8_bits_without_their_ranges_are_refused_with_the_way_to_them(tmp_path: Path) -> None:
+    model = write_model(tmp_path)
+    keep_tuning(tmp_path / "tuning", resolve_model(model).card, "cpu", TUNING)
+
+    for tuning in (None, TUNING, tmp_path / "tuning"):
+        with pytest.raises(ModelError, match="wsi doctor --tune --int8"):
+            load_classifier(model, "cpu", precision="int8", tuning=tuning)
