@@ -1,16 +1,19 @@
 """What empty glass looks like on a slide, and pictures measured against it."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from wsi.slide import RGB, WHITE
 
-__all__ = ["OD_UNIT", "background_colour", "normalise_background", "optical_density"]
+__all__ = ["OD_UNIT", "background_colour", "normalise_background", "optical_density", "strips"]
 
 OD_UNIT = 80
 """Grey levels for an optical density of 1 (natural logarithm): uint8 then reaches 3.19, which is
 4 % of the light of the background."""
 
+STRIP_PX = 1 << 18  # pixels worked on at once: with the temporaries, what a cache holds
 SAMPLE_PX = 1 << 18  # pixels looked at, evenly spread
 LEAST_SHARE = 0.01  # of the picture; what is scanned in less than this says nothing about the glass
 BAND = 10  # grey levels below the brightest green that still count as glass
@@ -61,6 +64,12 @@ def optical_density(rgb: NDArray[np.uint8], colour: RGB) -> NDArray[np.uint8]:
     """OD_UNIT * -ln(light / background), uint8 (height, width, 3); 0 where brighter than glass."""
     light = np.maximum(np.arange(256)[:, None], 0.5) / np.asarray(colour)
     return _look_up(rgb, np.clip(np.round(-OD_UNIT * np.log(light)), 0, 255))
+
+
+def strips(plane: NDArray[Any]) -> list[slice]:
+    """Rows of a picture that are worked on at once, from the top down."""
+    rows = max(1, STRIP_PX // plane.shape[1])
+    return [slice(top, top + rows) for top in range(0, len(plane), rows)]
 
 
 def _look_up(rgb: NDArray[np.uint8], table: NDArray[np.floating]) -> NDArray[np.uint8]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi.background import background_colour, normalise_background
+from wsi.background import background_colour, normalise_background, strips
+from wsi.cores import each_on_cores
 from wsi.errors import InvalidOption
 from wsi.geometry import Scale
 from wsi.overview import Overview, read_overview
@@ -30,8 +31,6 @@ BLACK = 24  # brightest channel; darker is padding or nothing, tissue at 8 um/px
 
 OUTLINE = (0, 90, 255)  # no stain of H&E is this blue
 DIMMED = 0.45  # of the distance to white that non-tissue is moved
-
-STRIP_PX = 1 << 20  # pixels worked on at once
 
 
 @dataclass(frozen=True)
@@ -154,9 +153,11 @@ def _in_strips(
 ) -> NDArray[np.uint8]:
     """One plane (height, width) of a picture, with the temporaries of a strip only."""
     plane = np.empty(rgb.shape[:2], np.uint8)
-    rows = max(1, STRIP_PX // rgb.shape[1])
-    for top in range(0, len(rgb), rows):
-        plane[top : top + rows] = function(rgb[top : top + rows])
+
+    def fill(strip: slice) -> None:
+        plane[strip] = function(rgb[strip])
+
+    each_on_cores(fill, strips(rgb), "mask")
     return plane
 
 
@@ -221,10 +222,15 @@ def _without_small(
     """The region without its patches below `least_px` (8 neighbours), or all but that."""
     import cv2
 
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(region.view(np.uint8))
-    keep = stats[:, cv2.CC_STAT_AREA] >= least_px
-    keep[0] = False
-    return (keep ^ inverted)[labels] if count else region
+    count, found = cv2.connectedComponents(region.view(np.uint8))
+    labels = np.asarray(found, np.int32)
+    area_px = sum(np.bincount(labels[rows].ravel(), minlength=count) for rows in strips(labels))
+    keep = np.asarray(area_px >= least_px) ^ inverted
+    keep[0] = inverted
+    kept = np.empty(region.shape, np.bool_)
+    for rows in strips(labels):
+        np.take(keep, labels[rows], out=kept[rows], mode="clip")
+    return kept
 
 
 def mask_image(mask: TissueMask) -> NDArray[np.uint8]:

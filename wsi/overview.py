@@ -1,14 +1,14 @@
 """The whole slide as one small picture, read in blocks: for masks, overlays and thumbnails."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi.cores import usable_cores
+from wsi.cores import each_on_cores
 from wsi.geometry import Box, Mpp, Scale, Size, best_level, outer_box, round_half_up
+from wsi.readers.base import read_shrunk
 from wsi.resample import average_box
 from wsi.slide import Slide, SlideInfo, require_mpp
 
@@ -20,7 +20,9 @@ tiles of any common size where the resolutions are whole multiples, so that none
 Blocks of 2,048 px took 160 MB more on two cores, and a third more time: they leave the caches.
 """
 
-MOST_THREADS = 4  # that decode and average, each a block of its own
+PLAIN_STEPS = (1.0, 2.0)
+"""Pixels of the level for one of the picture that average_cells() averages as average_box() does:
+of four grey levels both round a half up."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +61,10 @@ def read_box(slide: Slide, level: int, px0: Scale, box: Box) -> NDArray[np.uint8
 
     def fill(block: Box) -> None:
         source = Box(box.x + block.x, box.y + block.y, block.width, block.height)
-        pixels = _read_block(slide, level, px0, source)
-        rgb[block.y : block.bottom, block.x : block.right] = pixels
+        _read_block(slide, level, px0, source, rgb[block.y : block.bottom, block.x : block.right])
 
     blocks = list(_blocks(Size(box.width, box.height), _steps(slide, level, px0)))
-    if len(blocks) == 1:
-        fill(blocks[0])
-        return rgb
-    with ThreadPoolExecutor(min(MOST_THREADS, usable_cores()), "overview") as pool:
-        list(pool.map(fill, blocks))
+    each_on_cores(fill, blocks, "overview")
     return rgb
 
 
@@ -99,14 +96,18 @@ def _blocks(size: Size, step: Scale) -> Iterator[Box]:
             yield Box(x, y, width, height).intersection(Box(0, 0, *size))
 
 
-def _read_block(slide: Slide, level: int, px0: Scale, block: Box) -> NDArray[np.uint8]:
+def _read_block(slide: Slide, level: int, px0: Scale, block: Box, out: NDArray[np.uint8]) -> None:
+    """Into `out`, uint8 (height, width, 3) of the block."""
     step, size = _steps(slide, level, px0), slide.info.levels[level].size
     left, right = block.x * step.x, block.right * step.x
     top, bottom = block.y * step.y, block.bottom * step.y
     box = _nearest_inside(outer_box(left, top, right, bottom), size)
-    pixels = slide.read_level(level, box)
     edges = left - box.x, top - box.y, right - box.x, bottom - box.y
-    return average_box(pixels, *edges, (block.height, block.width))
+    is_plain = step.x == step.y and step.x in PLAIN_STEPS
+    if is_plain and not any(np.subtract(edges, (0, 0, box.width, box.height))):
+        read_shrunk(slide, level, box, out)  # each native tile while it is in the cache
+        return
+    out[...] = average_box(slide.read_level(level, box), *edges, (block.height, block.width))
 
 
 def _nearest_inside(box: Box, size: Size) -> Box:

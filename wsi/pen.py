@@ -12,18 +12,17 @@ head-and-neck section (pixels of chroma above 25), against pens of five slides:
   green's density reaches 1.7-3, and not even a blood clot is over 1.6 with red / green below 0.13.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi.background import OD_UNIT, optical_density
+from wsi.background import OD_UNIT, optical_density, strips
+from wsi.cores import each_on_cores
 from wsi.slide import RGB
 
 __all__ = ["PEN_KINDS", "find_pen"]
-
-STRIP_PX = 1 << 20  # pixels classified at once
 
 MIN_STROKE_UM2 = 10_000.0  # smaller marks are dust and pigment, and stay
 MIN_DRY_UM2 = 2_000.0  # the same, where the slide has a pen of that colour
@@ -125,24 +124,28 @@ def _classified(rgb: NDArray[np.uint8], colour: RGB) -> list[Plane]:
     """
     planes = [np.zeros(rgb.shape[:2], np.uint8) for _ in PEN_KINDS]
     rules = list(zip(planes, PEN_KINDS.values(), strict=True))
-    for rows, channels in _densities(rgb, colour):
+
+    def find_cores(rows: slice) -> None:
+        channels = _densities(rgb[rows], colour)
         for plane, rule in rules:
             plane[rows] = rule.core(*channels)
-    rules = [(plane, rule) for plane, rule in rules if plane.any()]
-    for rows, channels in _densities(rgb, colour) if rules else ():
+
+    def find_rims(rows: slice) -> None:
+        channels = _densities(rgb[rows], colour)
         for plane, rule in rules:
             rim = rule.rim(*channels).view(np.uint8)
             plane[rows] = rim + (rim & plane[rows])
+
+    each_on_cores(find_cores, strips(rgb), "pen")
+    rules = [(plane, rule) for plane, rule in rules if plane.any()]
+    each_on_cores(find_rims, strips(rgb) if rules else [], "pen")
     return planes
 
 
-def _densities(rgb: NDArray[np.uint8], colour: RGB) -> Iterator[tuple[slice, list[Plane]]]:
-    """Some rows at a time: which, and their optical densities in red, green and blue."""
-    rows = max(1, STRIP_PX // rgb.shape[1])
-    for top in range(0, len(rgb), rows):
-        part = slice(top, top + rows)
-        density = optical_density(rgb[part], colour)
-        yield part, [np.ascontiguousarray(density[..., i]) for i in range(3)]
+def _densities(rgb: NDArray[np.uint8], colour: RGB) -> list[Plane]:
+    """Optical densities in red, green and blue."""
+    density = optical_density(rgb, colour)
+    return [np.ascontiguousarray(density[..., i]) for i in range(3)]
 
 
 def _strokes(plane: Plane, mpp: float) -> Plane:

@@ -160,8 +160,7 @@ def test_a_field_of_a_microscope_is_not_a_small_island():
 def test_strips_do_not_show(monkeypatch: pytest.MonkeyPatch):
     rgb = np.random.default_rng(2).integers(90, 250, (211, 173, 3), dtype=np.uint8)
     whole = [find(rgb, method) for method in FINDERS]
-    monkeypatch.setattr("wsi.mask.STRIP_PX", 1000)
-    monkeypatch.setattr("wsi.pen.STRIP_PX", 1000)
+    monkeypatch.setattr("wsi.background.STRIP_PX", 1000)
     for method, expected in zip(FINDERS, whole, strict=True):
         assert np.array_equal(find(rgb, method), expected)
 
