@@ -57,7 +57,7 @@ class DeepNetwork(TorchClassifier):
         self.feature_count = keep_features(network)
         where = choose_device(device)
         dtype = str(choose_dtype(precision, where)).removeprefix("torch.")
-        plain = Tuning("plain", dtype, batch_size or default_batch(card, where))
+        plain = Tuning("plain", dtype, default_batch(card, where))
         super().__init__(card, network, device, batch_size=batch_size, tuning=plain)
         self.place = f"{where}, {dtype}"
 

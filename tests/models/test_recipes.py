@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from models.card import read_card
+from models.ensemble.members import ENSEMBLE
+from models.ensemble.training import member_recipes
 from models.infer import load_classifier
 from models.recipe import RECIPES, TrainConfig, read_recipe, shrunk
 from models.registry import MODELS
@@ -21,7 +23,8 @@ def test_a_recipe_is_named_as_its_file_and_can_be_shrunk(name: str):
     recipe = read_recipe(name)
 
     assert recipe.name == name
-    assert recipe.architecture in MODELS
+    assert recipe.architecture in (ENSEMBLE, *MODELS)
+    assert (recipe.architecture == ENSEMBLE) == bool(recipe.ensemble.members)
     assert "medical device" in recipe.card["intended_use"]
     small = shrunk(recipe)
     assert (small.epochs, small.pretrain.epochs, small.data.limit > 0) == (2, 1, True)
@@ -45,6 +48,13 @@ def test_the_recipes_are_those_of_the_reproduced_systems():
     assert read_recipe("bach-resnet50-weighted").loss == "weighted"
     assert read_recipe("bach-fewshot").few_shot.shots == 5
     assert len(read_recipe("breakhis-subtypes-cnn").classes) == 8
+    ensemble = read_recipe("bach-ensemble")
+    assert [one.architecture for one in member_recipes(ensemble)] == [
+        "efficientnet_b0",
+        "resnet50v2",
+        "densenet121",
+    ]
+    assert ensemble.ensemble.classical == ("random-forest", "gradient-boosting", "svm")
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +96,7 @@ def test_a_recipe_runs_from_its_data_to_a_model_that_serves(
     assert prob.shape == (1, len(recipe.classes))
     assert prob.sum() == pytest.approx(1, abs=1e-5)
     assert card.metrics["training"]["epochs"] == 2
-    is_replaced = recipe.start == "imagenet"
+    is_replaced = any(one.start == "imagenet" for one in member_recipes(recipe) or [recipe])
     assert any("ImageNet" in limit for limit in card.limits) == is_replaced
 
 

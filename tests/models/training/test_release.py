@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from models.card import read_card
+from models.datasets import decoded, open_data
 from models.errors import CardError, DeviceError
 from models.infer import load_classifier
 from models.metrics import calibrate
@@ -16,6 +17,7 @@ from models.split import read_split
 from models.train import train
 from models.training.release import add_test_metrics, release
 from tests.models.labelled import make_tiles
+from tests.models.pictures import write_bach
 
 CONFIG = TrainConfig(
     "made", architecture="tiny", bootstrap_rounds=10, card={"licence": "Apache-2.0"}
@@ -103,6 +105,32 @@ def test_test_patients_are_added_sampled_and_complete_apart(tmp_path: Path):
         before.threshold,
         before.temperature,
     )
+
+
+def test_pictures_that_were_cut_up_are_measured_by_tile_and_by_picture(tmp_path: Path):
+    """Four tiles of 32 px in 64 x 64, one after the other in the store."""
+    write_bach(tmp_path / "bach", per_class=3, width=64, height=64)
+    store = decoded(open_data(tmp_path / "bach"), tmp_path / "store", how="tiles", px=32)
+    config = replace(CONFIG, classes=store.classes, tile_px=32, phases=((1, 32),), mpp=0.42)
+    torch.manual_seed(0)
+    path = release(config, build("tiny", 4).state_dict(), store, tmp_path, "cpu")
+
+    found = read_card(path).metrics
+    prob = load_classifier(path, "cpu").predict(store.batch(np.arange(len(store))))
+    means = prob.reshape(12, 4, 4).mean(1)
+
+    assert found["validation"]["tiles"] == 48
+    of_pictures = found["validation_pictures"]
+    assert (of_pictures["pictures"], of_pictures["patients"]) == (12, 12)
+    expected = (means.argmax(1) == store.pictures.label).mean()
+    assert of_pictures["classes"]["accuracy"] == pytest.approx(expected, abs=1e-4)
+    assert of_pictures["classes"]["pictures"] == 12
+
+
+def test_tiles_that_are_pictures_are_measured_once(tmp_path: Path):
+    path = release(CONFIG, make_weights(), make_tiles(), tmp_path, "cpu")
+
+    assert "validation_pictures" not in read_card(path).metrics
 
 
 def test_a_temperature_leaves_the_order_of_scores():
