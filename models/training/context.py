@@ -88,7 +88,9 @@ def add_context(
     with closing(load_classifier(model, device, precision="float32")) as classifier:
         training, validation = _score_parts(classifier, parts, progress)
     fitted = fit_context(training, validation, config or ContextConfig())
-    fitted = replace(fitted, weights_sha256=card.weights_sha256)
+    field_um = (2 * fitted.reach + 1) * card.tile_px * card.mpp
+    metrics = {"field_um": field_um, **fitted.metrics}
+    fitted = replace(fitted, weights_sha256=card.weights_sha256, metrics=metrics)
     return _write(replace(card, context=fitted), weights, out)
 
 
