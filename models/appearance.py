@@ -76,9 +76,10 @@ class Appearance:
             for name, od, low, high in zip(COLOURS, np.exp(look), self.low, self.high, strict=True)
         )
         return (
-            f"the colours are unlike those that {model} learned from: distance {distance:.1f}, of "
-            f"{SHARE:.0%} of its {self.patients} training patients at most {self.limit:.1f}; "
-            f"optical density {found}; its probabilities may be wrong here"
+            f"the colours are unlike those that {model} learned from (distance {distance:.1f}; "
+            f"{SHARE:.0%} of its {self.patients} training patients are within {self.limit:.1f}), "
+            f"its probabilities may be wrong here; optical densities, of which the mixture counts: "
+            f"{found}"
         )
 
     def complaint_of_scale(self, slide_mpp: Iterable[float], model: str) -> str | None:
@@ -131,7 +132,7 @@ def learn_appearance(
     return Appearance(
         mean=_rounded(mean),
         covariance=_rounded(covariance),
-        limit=round(float(np.quantile(left_out, SHARE)), 3),
+        limit=max(LEAST_LIMIT, round(float(np.quantile(left_out, SHARE)), 3)),
         low=_rounded(low),
         high=_rounded(high),
         patients=len(cloud),
@@ -143,6 +144,7 @@ DENSITY = -np.log10((np.arange(256, dtype=np.float32) + 1) / 256)
 """Optical density of a grey value; one is added, so that black has one."""
 
 LEAST_SPREAD = 1e-4  # added to the variances: patients that are all alike still have a cloud
+LEAST_LIMIT = 1.0
 
 
 def _moments(cloud: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

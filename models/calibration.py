@@ -39,11 +39,11 @@ class Curve:
                 f"a calibration curve has {len(self.x)} x and {len(self.y)} y; it needs as many of "
                 "each, at least one"
             )
-        if any(low >= high for low, high in pairwise(self.x)):
+        if not all(low < high for low, high in pairwise(self.x)):
             raise CardError("the x of a calibration curve do not rise; sort them, each once")
-        if any(low > high for low, high in pairwise(self.y)):
+        if not all(low <= high for low, high in pairwise(self.y)):
             raise CardError("the y of a calibration curve fall; isotonic regression's never do")
-        if min(*self.x, *self.y) < 0 or max(*self.x, *self.y) > 1:
+        if not all(0 <= value <= 1 for value in (*self.x, *self.y)):
             raise CardError("a calibration curve leaves 0..1; x and y are probabilities")
 
     def at(self, raw: NDArray[np.floating]) -> NDArray[np.float64]:
