@@ -3,8 +3,11 @@
 import logging
 import os
 import signal
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +22,8 @@ __all__ = ["TaskProgress", "connect", "device_of_worker", "own_device"]
 THREADS = 3
 """Slides at once in a worker: one is scored while the last is written, and the next is opened,
 masked and read ahead."""
+
+STOPS = (signal.SIGINT, signal.SIGTERM)
 
 DEATHS = 1
 """How often a slide may lose its worker beside others, before it is tried once more, alone."""
@@ -39,13 +44,11 @@ def connect(scheduler: str | None = None, workers: int | None = None) -> Iterato
         with Client(scheduler) as client:
             yield client
         return
-    with _local_cluster(workers or max(1, count_gpus()), level) as cluster:
-        try:
-            with Client(cluster) as client:
-                yield client
-        except BaseException:
-            _kill_workers(cluster)
-            raise
+    with (
+        _local_cluster(workers or max(1, count_gpus()), level) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
 
 
 class TaskProgress(Silent):
@@ -94,17 +97,40 @@ def _local_cluster(workers: int, log_level: str) -> Iterator["LocalCluster"]:
         "distributed.scheduler.allowed-failures": DEATHS,
         "distributed.nanny.pre-spawn-environ": _worker_environment(workers, log_level),
     }
-    with (
-        dask.config.set(config),
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=THREADS,
-            dashboard_address="127.0.0.1:0",  # any free port, and not for others
-            # slides are streamed; Dask's own limit would only kill a worker that holds a mask
-            memory_limit=0,
-        ) as cluster,
-    ):
+    with dask.config.set(config), ExitStack() as stack:
+        with _undisturbed():
+            cluster = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=THREADS,
+                dashboard_address="127.0.0.1:0",  # any free port, and not for others
+                # slides are streamed; Dask's own limit would only kill a worker that holds a mask
+                memory_limit=0,
+            )
+            stack.enter_context(cluster)
+            stack.push(partial(_kill_after_error, cluster))
         yield cluster
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Signals to stop are heard at the end of the block: Dask cannot put away a cluster that has
+    half started. Processes that begin in it never hear them, which terminals and schedulers send
+    to them too: this one ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    resource_tracker.ensure_running()  # it lets them through again in the thread that starts it
+    heard: list[int] = []
+    before = {stop: signal.signal(stop, lambda stop, _: heard.append(stop)) for stop in STOPS}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for stop, handler in before.items():
+            signal.signal(stop, handler)
+    for number in heard:
+        signal.raise_signal(number)
 
 
 def _worker_environment(workers: int, log_level: str) -> dict[str, str]:
@@ -114,8 +140,12 @@ def _worker_environment(workers: int, log_level: str) -> dict[str, str]:
     return dict.fromkeys(names, threads) | {"DASK_LOGGING__DISTRIBUTED": log_level}
 
 
-def _kill_workers(cluster: "LocalCluster") -> None:
+def _kill_after_error(
+    cluster: "LocalCluster", error: type[BaseException] | None, *_: object
+) -> None:
     """At once: closing would wait for the slides that they are at."""
+    if error is None:
+        return
     for nanny in cluster.workers.values():
         nanny.auto_restart = False
         if nanny.pid:

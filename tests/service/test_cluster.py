@@ -1,8 +1,35 @@
-"""Which device a worker of a batch computes on."""
+"""Which device a worker of a batch computes on, and how a cluster that starts is stopped."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from service.cluster import device_of_worker
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+STOPPED_WHILE_IT_STARTS = """
+import multiprocessing, os, sys, threading
+from service.cli import run_guarded
+from service.cluster import connect
+
+def stop_as_soon_as_a_worker_starts():
+    while not multiprocessing.active_children():
+        pass
+    os.killpg(0, int(sys.argv[1]))  # to the worker too
+
+def work():
+    threading.Thread(target=stop_as_soon_as_a_worker_starts).start()
+    with connect():
+        print("work begins")
+
+if __name__ == "__main__":
+    run_guarded(work)
+"""
 
 
 @pytest.mark.parametrize(
@@ -23,3 +50,21 @@ from service.cluster import device_of_worker
 )
 def test_each_worker_has_its_own_device(device: str, worker: str, gpus: int, own: str) -> None:
     assert device_of_worker(device, worker, gpus) == own
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_cluster_that_is_stopped_while_it_starts_is_put_away_without_a_trace(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    (tmp_path / "work.py").write_text(STOPPED_WHILE_IT_STARTS)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "work.py"), str(int(number))],
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        start_new_session=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (128 + number, "")
+    assert done.stderr == "stopped; the same command goes on where this one was\n"
