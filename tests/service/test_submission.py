@@ -32,6 +32,7 @@ def test_equal_options_are_equal_work() -> None:
         Asked(min_tissue=0.2),
         Asked(upsample=True),
         Asked(icc=True),
+        Asked(tta=True),
         Asked(outputs=("report",)),
     ],
 )

@@ -42,11 +42,12 @@ export class Api {
     return this.json<Result>(`/v1/results/${encodeURIComponent(id)}`);
   }
 
-  /** By class; null where nothing was scored. */
+  /** By class and channel; null where nothing was scored. */
   async point(id: string, x0: number, y0: number, signal: AbortSignal): Promise<PointAnswer["prob"] | null> {
     const address = `/v1/results/${encodeURIComponent(id)}/point?x0=${x0}&y0=${y0}`;
     try {
-      return (await this.json<PointAnswer>(address, { signal })).prob;
+      const { prob, channels } = await this.json<PointAnswer>(address, { signal });
+      return { ...prob, ...channels };
     } catch (error) {
       if (error instanceof ApiError && error.problem.status === 404) return null;
       throw error;

@@ -40,7 +40,8 @@ export class Inspector {
   show(result: Result, look: Look): void {
     this.result = result;
     this.look = look;
-    const options = result.classes.map((name) => make("option", { value: name }, name));
+    const names = [...result.classes, ...result.channels];
+    const options = names.map((name) => make("option", { value: name }, name));
     this.classes.replaceChildren(...options);
     this.root.replaceChildren(...this.parts(result));
     this.root.hidden = false;
@@ -98,7 +99,7 @@ export class Inspector {
       field("Opacity", "opacity", this.opacityValue, this.opacity),
       field("Colours", "cmap", null, this.cmap),
       this.legend.root,
-      ...(result.classes.length > 1 ? [field("Class", "class", null, this.classes)] : []),
+      ...(result.classes.length + result.channels.length > 1 ? [field("Class", "class", null, this.classes)] : []),
       field("Threshold", "threshold", this.thresholdValue, this.threshold),
       this.area,
       make("div", { class: "row" }, preset,
@@ -120,10 +121,17 @@ export class Inspector {
     on(this.cmap, () => ({ cmap: this.cmap.value }));
     on(this.threshold, () => ({ threshold: onStep(this.threshold.valueAsNumber) }));
     on(this.classes, () => {
-      const name = this.classes.value;
-      return { class: name === this.result?.positive_class ? null : name };
+      const [before, name] = [this.className, this.classes.value];
+      const chosen = { class: name === this.result?.positive_class ? null : name };
+      if (largest(before) === largest(name)) return chosen;
+      return { ...chosen, vmin: 0, vmax: largest(name), threshold: 0 };
     });
   }
+}
+
+/** Of the values that are worth a colour: symmetries of a tile seldom disagree by more. */
+function largest(name: string): number {
+  return name === "uncertainty" ? 0.2 : 1;
 }
 
 function onStep(threshold: number): number {

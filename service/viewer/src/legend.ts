@@ -15,11 +15,12 @@ export class Legend {
   private readonly pointer = make("div", { class: "legend-pointer", hidden: true });
   private readonly low = bound("Colours from");
   private readonly high = bound("Colours to");
+  private readonly what = make("span", {});
   private look: Look | null = null;
 
   constructor(private readonly onRange: (vmin: number, vmax: number) => void) {
     this.bar.append(this.hidden, this.pointer);
-    const ends = make("div", { class: "legend-ends" }, this.low, make("span", {}, "probability"), this.high);
+    const ends = make("div", { class: "legend-ends" }, this.low, this.what, this.high);
     this.root.append(this.bar, ends);
     for (const input of [this.low, this.high]) input.addEventListener("change", () => this.edited());
   }
@@ -27,7 +28,9 @@ export class Legend {
   draw(look: Look, name: string): void {
     this.look = look;
     this.bar.style.backgroundImage = `linear-gradient(to right, ${COLORS[look.cmap]?.join(", ")})`;
-    this.bar.setAttribute("aria-label", `Colours of the probability of ${name} from ${look.vmin} to ${look.vmax}`);
+    const what = name === "uncertainty" ? "uncertainty" : `probability of ${name}`;
+    this.what.textContent = what.split(" ")[0] ?? "";
+    this.bar.setAttribute("aria-label", `Colours of the ${what} from ${look.vmin} to ${look.vmax}`);
     this.hidden.style.width = `${100 * this.position(look.threshold)}%`;
     this.low.value = String(look.vmin);
     this.high.value = String(look.vmax);

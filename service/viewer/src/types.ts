@@ -48,6 +48,7 @@ export interface Result {
   model: { name: string; version: string; sha256?: string };
   outcome?: string;
   classes: string[];
+  channels: string[]; // what the heatmap shows besides, by names that are no class's
   positive_class: string;
   slide: { size0: [number, number]; mpp: [number, number] | null };
   statistics: {
@@ -59,9 +60,10 @@ export interface Result {
   artefacts: Artefact[];
 }
 
-/** What the heatmap says at a point: probabilities by class. */
+/** What the heatmap says at a point: probabilities by class, and its channels. */
 export interface PointAnswer {
   prob: Record<string, number>;
+  channels: Record<string, number>;
 }
 
 export const FINAL_STATES: readonly string[] = ["succeeded", "failed", "cancelled"];

@@ -48,7 +48,7 @@ class Workshop:
         slide = folder / "slide.tiff"
         slide.write_bytes(self.slide_bytes())
         request = HeatmapRequest(
-            slide=str(slide), model=self.model, mask="none", formats=ALWAYS + CHOICES
+            slide=str(slide), model=self.model, mask="none", tta=True, formats=ALWAYS + CHOICES
         )
         self.result = run_request(request, folder / "out").folder
 

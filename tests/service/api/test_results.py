@@ -41,6 +41,16 @@ def test_record_names_model_grid_statistics_and_files(
     assert len(record["statistics"]["histogram"]["tissue_mm2"]) == 200
 
 
+def test_channels_are_listed_shown_and_told_beside_the_classes(api: Api, base: str) -> None:
+    assert api.get(base).json()["channels"] == ["uncertainty"]
+    assert api.get(f"{base}/heatmap.png?class=uncertainty").status_code == 200
+    refused = api.get(f"{base}/heatmap.png?class=doubt")
+    assert refused.status_code == 400
+    assert "use one of rest, painted, uncertainty" in refused.json()["detail"]
+    point = api.get(f"{base}/point?x0=20&y0=20").json()
+    assert point["channels"] == {"uncertainty": pytest.approx(0, abs=1e-6)}
+
+
 def test_each_file_has_the_bytes_that_the_record_names(api: Api, base: str) -> None:
     files = [each for each in api.get(base).json()["artefacts"] if each["name"] != "heatmap.zarr"]
     assert {each["name"] for each in files} >= {"heatmap.tif", "tiles.csv", "heatmap.geojson.gz"}

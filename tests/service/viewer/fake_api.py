@@ -36,6 +36,7 @@ class FakeApi:
     jobs_need_mpp: bool = False
     breaks_streams: bool = False  # events end before the job does
     classes: tuple[str, ...] = ("non_idc", "idc")
+    channels: tuple[str, ...] = ("uncertainty",)
     warnings: tuple[str, ...] = ()
     jobs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # their states so far
     uploads: list[bytes] = field(default_factory=list)
@@ -88,6 +89,7 @@ class FakeApi:
             "slide_id": "sld_000001",
             "model": {"name": "idc-resnet18", "version": "1.2.0"},
             "classes": list(self.classes),
+            "channels": list(self.channels),
             "positive_class": "idc",
             "slide": {"size0": self.painting.size0, "mpp": mpp and [mpp, mpp]},
             "grid": {},
@@ -186,7 +188,9 @@ class FakeApi:
         if math.isnan(value):
             raise HTTPException(404, problem("not-found", "Nothing", 404, "nothing was scored"))
         prob = {"non_idc": 1 - value, "idc": value}
-        return {"x0": x0, "y0": y0, "prob": prob, "positive": value, "threshold": 0.42}
+        channels = dict.fromkeys(self.channels, 0.125)
+        point = {"x0": x0, "y0": y0, "prob": prob, "channels": channels}
+        return point | {"positive": value, "threshold": 0.42}
 
     def get_csv(self) -> Response:
         return Response("minx,miny\n0,0\n", media_type="text/csv")

@@ -103,6 +103,20 @@ def test_the_threshold_asks_for_new_tiles_and_says_the_area_above_it(open_viewer
     viewer.wait_until_drawn()
 
 
+def test_a_channel_is_shown_as_a_class_is_and_in_its_own_range(open_viewer: OpenViewer):
+    viewer = open_viewer("?result=res_000001&threshold=0.4")
+    viewer.wait_until_drawn()
+    page = viewer.page
+    with page.expect_request(lambda request: "class=uncertainty" in request.url) as asked:
+        page.get_by_label("Class").select_option("uncertainty")
+    assert "vmax=0.2" in asked.value.url
+    assert "threshold" not in asked.value.url
+    expect(page.get_by_label("Colours to")).to_have_value("0.2")
+    with page.expect_request(lambda request: "vmax=1" in request.url):
+        page.get_by_label("Class").select_option("idc")
+    viewer.wait_until_drawn()
+
+
 def test_the_probability_under_the_pointer_is_shown(open_viewer: OpenViewer):
     viewer = open_viewer("?result=res_000001&x=800&y=650&zoom=1")
     viewer.wait_until_drawn()
