@@ -83,13 +83,12 @@ class OpenSlideSlide(BaseSlide):
         super().__init__(_read_info(handle, source, mpp))
         self._handle = handle
         self._source = source
+        self._numbers = _stored_levels(handle, source)
         self._downsamples = handle.level_downsamples
         self._exact: TiffLevels | None = None
         self._exact_tried = False
         self._exact_lock = threading.Lock()
-        self._past_openslide = tuple(
-            self._is_inexact(handle, level) for level in range(handle.level_count)
-        )
+        self._past_openslide = tuple(self._is_inexact(handle, number) for number in self._numbers)
 
     def _read_inside(self, level: int, box: Box) -> NDArray[np.uint8]:
         exact = self._exact_levels() if self._past_openslide[level] else None
@@ -107,10 +106,11 @@ class OpenSlideSlide(BaseSlide):
         return out
 
     def _read_block(self, level: int, box: Box) -> NDArray[np.uint8]:
-        downsample = self._downsamples[level]
+        number = self._numbers[level]
+        downsample = self._downsamples[number]
         xy0 = (round_half_up(box.x * downsample), round_half_up(box.y * downsample))
         try:
-            rgba = self._handle.read_region(xy0, level, (box.width, box.height))
+            rgba = self._handle.read_region(xy0, number, (box.width, box.height))
         except openslide.OpenSlideError as error:
             raise CorruptSlide(
                 f"{self._info.path}: the pixels at level {level}, x {box.x}, y {box.y} cannot be "
@@ -118,13 +118,13 @@ class OpenSlideSlide(BaseSlide):
             ) from error
         return _rgb_over(rgba, self._info.background)
 
-    def _is_inexact(self, handle: openslide.OpenSlide, level: int) -> bool:
+    def _is_inexact(self, handle: openslide.OpenSlide, number: int) -> bool:
         tiff = self._source.tiff
         if tiff is None or self._info.vendor not in EXACT_VENDORS:
             return False
         # libtiff turns every tile by the orientation tag, and OpenSlide puts them where they were
         turned = tiff.main.orientation > 1
-        return turned or not float(handle.level_downsamples[level]).is_integer()
+        return turned or not float(handle.level_downsamples[number]).is_integer()
 
     def _exact_levels(self) -> "TiffLevels | None":
         """None where tifffile does not know the file's kind of TIFF."""
@@ -141,6 +141,19 @@ class OpenSlideSlide(BaseSlide):
         self._handle.close()
         if self._exact is not None:
             self._exact.close()
+
+
+def _stored_levels(handle: openslide.OpenSlide, source: Source) -> tuple[int, ...]:
+    """OpenSlide's numbers of the levels that the file holds.
+
+    Between those of an NDPI it makes others, decoded at a half, a quarter or an eighth inside the
+    JPEG: they differ from area averages, and nobody asked for that.
+    """
+    everything = range(handle.level_count)
+    if source.tiff is None or not source.tiff.is_ndpi:
+        return tuple(everything)
+    stored = {ifd.size for ifd in source.tiff.ifds}
+    return tuple(n for n in everything if n == 0 or Size(*handle.level_dimensions[n]) in stored)
 
 
 def _rgb_over(rgba: Image.Image, background: RGB) -> NDArray[np.uint8]:
@@ -174,8 +187,9 @@ def _read_info(handle: openslide.OpenSlide, source: Source, mpp: Mpp | None) -> 
         vendor=properties.get("openslide.vendor", "unknown"),
         size=size0,
         levels=tuple(
-            Level(Size(*size), downsample_from_sizes(size0, Size(*size)), _tile(properties, i))
-            for i, size in enumerate(handle.level_dimensions)
+            Level(size, downsample_from_sizes(size0, size), _tile(properties, number))
+            for number in _stored_levels(handle, source)
+            for size in [Size(*handle.level_dimensions[number])]
         ),
         mpp=resolution.mpp,
         mpp_source=resolution.source,

@@ -101,7 +101,7 @@ def why_not_tiled(source: Source) -> str | None:
     if source.tiff is None:
         return "it is no TIFF"
     if source.tiff.is_ndpi:
-        return "NDPI has no tiles"
+        return "each picture of an NDPI is one JPEG, which OpenSlide cuts at its restart markers"
     main = source.tiff.main
     if main.tile is None:
         return "it has no tiles"
