@@ -44,8 +44,8 @@ __all__ = [
 
 
 ORDER = ("overlay", "ome-zarr", "ome-tiff", "hdf5", "geojson", "regions", "csv", "png", "report")
-"""In which outputs are begun: the dearest first, so that no core waits at the end; the report last,
-since it and the overlay each hold the slide's picture in floating point for a while."""
+"""In which outputs are begun: the dearest first, so that no core waits at the end; the report, which
+holds its picture whole, when the overlay is done."""
 
 SlideOpener = Callable[..., Slide]
 """Opens slides with the arguments of wsi.readers.open_slide()."""
