@@ -225,7 +225,7 @@ def _reach(sigmas: tuple[float, ...], radii: tuple[int, ...]) -> int:
 
 
 def _rise(scales: tuple[float, ...], largest: float) -> bool:
-    return all(low < high for low, high in pairwise((0, *scales))) and max(0, *scales) <= largest
+    return all(low < high for low, high in pairwise((0, *scales))) and max((0, *scales)) <= largest
 
 
 def _lattices(indices: NDArray[np.integer[Any]], step: int) -> Iterator[NDArray[np.int64]]:

@@ -122,6 +122,14 @@ def test_what_lies_beyond_the_reach_changes_nothing():
     assert np.flatnonzero(differs[0]).tolist() == list(range(7, 18))
 
 
+def test_a_stage_may_look_at_the_tile_alone():
+    alone = Context((), (), (2.0,), 0.0, 0.5)
+    found = alone.apply(np.array([[np.log(3), 0]]), np.array([[True, True]]))
+
+    assert alone.reach == 0
+    np.testing.assert_allclose(found, [[0.9, 0.5]], atol=1e-6)
+
+
 def test_a_tile_without_neighbours_is_judged_by_itself():
     found = describe_cells(np.array([[2.5]]), np.array([[True]]), SIGMAS, RADII)
     np.testing.assert_allclose(found, np.full((1, 7), 2.5))
