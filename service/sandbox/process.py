@@ -228,7 +228,8 @@ class _Line:
             self.memory.close()
 
     def _grow(self, size_bytes: int) -> int:
-        if self.memory is not None:
-            self.memory.close()
+        memory, self.memory = self.memory, None
+        if memory is not None:
+            memory.close()
         fd, self.memory = create_memory(round_up(size_bytes))
         return fd

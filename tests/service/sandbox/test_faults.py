@@ -1,5 +1,6 @@
 """No fault of a reader process reaches its parent."""
 
+import errno
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from tests.service.sandbox.readers import (
     is_alive,
 )
 from wsi.errors import CorruptSlide
+from wsi.geometry import Box
 
 
 @pytest.mark.parametrize(
@@ -91,6 +93,21 @@ def test_when_one_read_kills_it_all_other_reads_end_too(hostile: Launcher, tiff:
         for read in hanging:
             with pytest.raises(DecoderCrashed, match="SIGKILL"):
                 read.result(timeout=60)
+
+
+def test_a_read_for_which_there_was_no_memory_does_not_spoil_the_next(
+    tiff: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(_: int) -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    with open_in_sandbox(tiff) as slide:
+        slide.read_level(0, HERE)
+        with monkeypatch.context() as changed:
+            changed.setattr("service.sandbox.process.create_memory", refuse)
+            with pytest.raises(OSError, match="too many open files"):
+                slide.read_level(0, Box(0, 0, 400, 300))
+        assert slide.read_level(0, HERE).shape == (10, 10, 3)
 
 
 @pytest.mark.parametrize("speech", [name for name in SPEECHES if name not in SLOW_SPEECHES])
