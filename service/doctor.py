@@ -30,6 +30,8 @@ LIBRARIES = (
     "torch",
     "torchvision",
     "safetensors",
+    "scikit-learn",
+    "skops",
     "openvino",
 )
 

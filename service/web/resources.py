@@ -135,12 +135,17 @@ class Resources:
         )
 
     def model(self, offered: Offered) -> ModelJson:
-        """The card less the name of the weights' file, which is the operator's."""
+        """The card less the names of the weights' files, which are the operator's."""
         card = offered.card
+        members = [
+            {name: value for name, value in member.to_json().items() if name != "file"}
+            for member in card.members
+        ]
         fields = card.to_json() | {
             "sha256": card.sha256,
             "is_default": card.name == self.catalogue.default,
             "weights": {"sha256": card.weights_sha256},
+            **({"members": members} if members else {}),
         }
         return ModelJson(**fields)
 
