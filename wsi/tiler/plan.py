@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi.errors import InvalidGrid, SlideTooCoarse
-from wsi.geometry import Box, round_half_up
+from wsi.geometry import Box, Size, round_half_up
 from wsi.grid import TileGrid
 from wsi.overview import pick_level
 from wsi.slide import SlideInfo
@@ -24,8 +24,11 @@ __all__ = ["Block", "Piece", "TilePlan", "plan_tiles"]
 MAX_ENLARGEMENT = 1.25
 """Level 0 may be this much coarser than the tiles without anybody being asked."""
 
-BLOCK_PX = 1024
-"""Side of a block, about: several native tiles, so that few tiles straddle blocks; 3 MB."""
+BLOCK_PX = 2048
+"""Side of a block, about: many native tiles, so that few tiles straddle blocks and what a block
+costs beside them counts little; 12 MB, or a quarter where four pixels are read as one."""
+
+LEAST_BLOCKS = 4  # of a level, where its blocks are that large: else there is too little to share
 
 
 @dataclass(frozen=True)
@@ -259,13 +262,10 @@ def plan_tiles(
 def _axes(info: SlideInfo, grid: TileGrid, level: int, enlarged: bool) -> tuple[AxisPlan, AxisPlan]:
     """Rows and columns."""
     chosen = info.levels[level]
-    native = (
-        min(chosen.tile.width, chosen.size.width),
-        min(chosen.tile.height, chosen.size.height),
+    native = Size(
+        min(chosen.tile.width, chosen.size.width), min(chosen.tile.height, chosen.size.height)
     )
-    block_width = native[0] * max(1, round(BLOCK_PX / native[0]))
-    # strips and untiled pictures are as wide as the slide: their blocks are lower instead
-    block_height = native[1] * max(1, round(BLOCK_PX**2 / block_width / native[1]))
+    block = _block_size(chosen.size, native)
     down, bounds0 = chosen.downsample, grid.bounds0
     return (
         AxisPlan(
@@ -273,8 +273,8 @@ def _axes(info: SlideInfo, grid: TileGrid, level: int, enlarged: bool) -> tuple[
             stop=grid.ends_y0 / down.y,
             edge=bounds0.bottom / down.y,
             length=chosen.size.height,
-            native=native[1],
-            block=block_height,
+            native=native.height,
+            block=block.height,
             enlarged=enlarged,
         ),
         AxisPlan(
@@ -282,11 +282,19 @@ def _axes(info: SlideInfo, grid: TileGrid, level: int, enlarged: bool) -> tuple[
             stop=grid.ends_x0 / down.x,
             edge=bounds0.right / down.x,
             length=chosen.size.width,
-            native=native[0],
-            block=block_width,
+            native=native.width,
+            block=block.width,
             enlarged=enlarged,
         ),
     )
+
+
+def _block_size(level: Size, native: Size) -> Size:
+    is_large = level.width * level.height >= LEAST_BLOCKS * BLOCK_PX**2
+    side = BLOCK_PX if is_large else BLOCK_PX // 2
+    width = native.width * max(1, round(side / native.width))
+    # strips and untiled pictures are as wide as the slide: their blocks are lower instead
+    return Size(width, native.height * max(1, round(side**2 / width / native.height)))
 
 
 def _runs(
