@@ -30,6 +30,7 @@ from models.evaluation.scoring import cut_for, score_pictures
 from models.evaluation.selection import IDC_LAYOUTS, Selection, is_complete, select_pictures
 from models.infer import Classifier, load_classifier
 from models.metrics import Interval, measure, patient_bootstrap
+from models.scorer import SymmetricClassifier
 
 __all__ = [
     "Assessment",
@@ -127,19 +128,21 @@ def assess(
     device: str = "auto",
     batch_size: int | None = None,
     trust_code: bool = False,
+    tta: bool = False,
     rounds: int = 1000,
     progress: Progress | None = None,
 ) -> Assessment:
     """Each model on the same pictures, one after the other, and all compared with the first.
 
-    progress: counts pictures times models. Raises ModelError.
+    tta: each tile in its 8 symmetries, see models.scorer. progress: counts pictures times models.
+    Raises ModelError.
     """
     scored: list[ScoredModel] = []
     for model in models:
         classifier = load_classifier(model, device, batch_size=batch_size, trust_code=trust_code)
         with closing(classifier):
             one = evaluate_classifier(
-                classifier,
+                SymmetricClassifier(classifier) if tta else classifier,
                 selection,
                 name=_unique(classifier.card.name, [other.name for other in scored]),
                 rounds=rounds,

@@ -9,7 +9,7 @@ from models.calibration import calibrated
 from models.card import ModelCard
 from models.infer import Classifier
 
-__all__ = ["SYMMETRIES", "Scorer", "channels_of", "symmetries"]
+__all__ = ["SYMMETRIES", "Scorer", "SymmetricClassifier", "channels_of", "symmetries"]
 
 SYMMETRIES = 8
 """Of a square: four quarter turns, each also mirrored."""
@@ -60,6 +60,35 @@ class Scorer:
         if self._tta:
             columns.append(_disagreement(card, raws, prob))
         return np.stack(columns, axis=1).astype(np.float32)
+
+
+class SymmetricClassifier:
+    """A Classifier that answers for each tile as a Scorer with tta does, without its channels."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        self._classifier = classifier
+
+    @property
+    def card(self) -> ModelCard:
+        return self._classifier.card
+
+    @property
+    def device(self) -> str:
+        return f"{self._classifier.device}, {SYMMETRIES} symmetries"
+
+    @property
+    def batch_size(self) -> int:
+        return self._classifier.batch_size
+
+    def predict(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return calibrated(self.card, self.predict_raw(rgb))
+
+    def predict_raw(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        raws = np.stack([self._classifier.predict_raw(view) for view in symmetries(rgb)])
+        return raws.mean(0, dtype=np.float64).astype(np.float32)
+
+    def close(self) -> None:
+        self._classifier.close()
 
 
 def symmetries(rgb: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:

@@ -38,6 +38,7 @@ def score_patients(
     *,
     device: str = "auto",
     trust_code: bool = False,
+    tta: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[ScoredSlide]:
     """Each complete patient put together as a slide and run as `wsi heatmap` runs it, tissue mask
@@ -48,7 +49,13 @@ def score_patients(
         with tempfile.TemporaryDirectory(prefix="wsi-slide-") as folder:
             found.append(
                 score_patient(
-                    tiles, patient, model, Path(folder), device=device, trust_code=trust_code
+                    tiles,
+                    patient,
+                    model,
+                    Path(folder),
+                    device=device,
+                    trust_code=trust_code,
+                    tta=tta,
                 )
             )
         if progress is not None:
@@ -64,12 +71,18 @@ def score_patient(
     *,
     device: str = "auto",
     trust_code: bool = False,
+    tta: bool = False,
 ) -> ScoredSlide:
     """folder: for the slide and its result. Raises DatasetError, WsiError, ModelError."""
     slide = folder / "slide.tiff"
     write_patient_slide(patient_mosaic(tiles, patient), slide)
     request = HeatmapRequest(
-        slide=str(slide), model=model, device=device, trust_code=trust_code, formats=("ome-zarr",)
+        slide=str(slide),
+        model=model,
+        device=device,
+        trust_code=trust_code,
+        tta=tta,
+        formats=("ome-zarr",),
     )
     result = run_request(request, folder / "out")
     heatmap = ome_zarr.read(result.folder / "heatmap.zarr")

@@ -2,12 +2,12 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from service.cli.datasets import Layout, Magnification, Subtypes
-from service.cli.options import AsJson, BatchSize, Device, Quiet, TrustCode
+from service.cli.options import AsJson, BatchSize, Device, Quiet, TrustCode, Tta
 from service.cli.terminal import TerminalProgress, counted, print_json, say
 from service.request import DEFAULT_MODEL
 
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from models.evaluation.slides import SlideEvaluation
 
 __all__ = ["evaluate"]
+
+
+class HowToScore(NamedTuple):
+    device: str
+    trust_code: bool
+    tta: bool
 
 
 class Patients(StrEnum):
@@ -57,6 +63,7 @@ def evaluate(
     device: Device = "auto",
     batch_size: BatchSize = 128,
     trust_code: TrustCode = False,
+    tta: Tta = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -81,10 +88,12 @@ def evaluate(
             device=device,
             batch_size=batch_size,
             trust_code=trust_code,
+            tta=tta,
             progress=counted("tiles", progress),
         )
         called = dict(zip((one.name for one in found.models), names, strict=True))
-        of_slides = _slides(called, data, whole, progress, device, trust_code) if slides else []
+        how = HowToScore(device, trust_code, tta)
+        of_slides = _slides(called, data, whole, progress, how) if slides else []
     _tell(found, of_slides, report, as_json=as_json)
 
 
@@ -99,8 +108,7 @@ def _slides(
     data: Path,
     patients: list[str],
     progress: TerminalProgress,
-    device: str,
-    trust_code: bool,
+    how: HowToScore,
 ) -> "list[SlideEvaluation]":
     """models: by the name in the record, what was asked for. Those with a context stage are listed
     twice: by their scores, and by what it makes of them."""
@@ -115,8 +123,9 @@ def _slides(
             tiles,
             patients,
             model,
-            device=device,
-            trust_code=trust_code,
+            device=how.device,
+            trust_code=how.trust_code,
+            tta=how.tta,
             progress=counted("slides", progress),
         )
         found += filter(None, [evaluate_slides(name, slides), evaluate_context(name, slides)])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from models.calibration import Curve
 from models.card import ModelCard
 from models.painted import MeanChannelClassifier, painted_card
-from models.scorer import Scorer, channels_of, symmetries
+from models.scorer import Scorer, SymmetricClassifier, channels_of, symmetries
 
 FOUR = ("normal", "benign", "in_situ", "painted")
 
@@ -103,3 +103,12 @@ def test_curves_are_raw_probabilities_corrected() -> None:
     card = make_card(curves=(Curve((0.0, 0.5, 1.0), (0.1, 0.2, 0.9)),))
     found = Scorer(MeanChannelClassifier(card)).predict(make_tiles((51, 51, 51, 51)))
     np.testing.assert_allclose(found, [[0.86, 0.14, 0.2]], atol=1e-6)
+
+
+def test_a_symmetric_classifier_answers_as_the_scorer_does() -> None:
+    inner = CornerClassifier(make_card(temperature=0.5))
+    rgb = make_tiles((204, 102, 0, 51), (255, 0, 0, 0))
+    answer = SymmetricClassifier(inner).predict(rgb)
+    np.testing.assert_allclose(answer, Scorer(inner, tta=True).predict(rgb)[:, :2], atol=1e-6)
+    np.testing.assert_allclose(answer, SymmetricClassifier(inner).predict(np.rot90(rgb, 1, (1, 2))))
+    assert SymmetricClassifier(inner).device == "cpu, exact, 8 symmetries"
