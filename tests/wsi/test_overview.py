@@ -59,6 +59,14 @@ def test_pixels_that_are_not_square_become_square_micrometres():
     assert np.abs(overview.rgb - expected).max() <= 0.5 + 1e-3
 
 
+@pytest.mark.parametrize("shape", [(96, 128), (97, 131)])  # whole cells, and cut ones at the edge
+def test_half_a_grey_level_is_rounded_up_however_a_level_is_halved(shape: tuple[int, int]):
+    pixels = noise(*shape)
+    overview = read_overview(ArraySlide([pixels], Mpp(4.0, 4.0)), 8.0).rgb
+    expected = halved(pixels)
+    np.testing.assert_array_equal(overview[: len(expected), : expected.shape[1]], expected)
+
+
 def test_blocks_join_without_a_seam(monkeypatch: pytest.MonkeyPatch):
     slide = ArraySlide([noise(301, 257)], Mpp(0.37, 0.37))
     whole = read_overview(slide, 2.0).rgb
