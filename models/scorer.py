@@ -85,7 +85,7 @@ class SymmetricClassifier:
 
     def predict_raw(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         raws = np.stack([self._classifier.predict_raw(view) for view in symmetries(rgb)])
-        return raws.mean(0, dtype=np.float64).astype(np.float32)
+        return np.asarray(raws.mean(0, dtype=np.float64), np.float32)
 
     def close(self) -> None:
         self._classifier.close()

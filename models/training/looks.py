@@ -19,7 +19,7 @@ from models.registry import find_card
 from models.training.parallel import Processes
 from models.training.parts import read_parts
 
-__all__ = ["add_appearance", "appearance_of"]
+__all__ = ["add_appearance", "appearance_of", "small_pixels"]
 
 MOST_PX = 40_000_000  # of a patient's tiles that are in memory at once
 MOST_TILES = 400  # of a patient
@@ -57,7 +57,7 @@ def add_appearance(model: str | Path, data: Path, recipe: str | Path | None = No
 def _look(tiles: Labelled, patient: str, factor: int) -> NDArray[np.float64] | None:
     mine = np.flatnonzero(tiles.patient == patient)
     chosen = mine[:: max(1, len(mine) // MOST_TILES)]
-    return look_of(np.concatenate([_small(rgb, factor) for rgb in _parts(tiles, chosen)]))
+    return look_of(np.concatenate([small_pixels(rgb, factor) for rgb in _parts(tiles, chosen)]))
 
 
 def _parts(tiles: Labelled, index: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
@@ -67,7 +67,7 @@ def _parts(tiles: Labelled, index: NDArray[np.int64]) -> Iterator[NDArray[np.uin
         yield tiles.batch(index[start : start + step])
 
 
-def _small(rgb: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+def small_pixels(rgb: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
     """Tiles (n, h, w, 3) averaged over blocks of factor by factor: their pixels, (m, 3). What does
     not fill a block is left out."""
     factor = min(factor, *rgb.shape[1:3])
