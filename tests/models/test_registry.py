@@ -209,3 +209,13 @@ def test_finding_a_model_brings_no_torch():
     )
 
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_folder_of_a_run_is_a_model_while_it_holds_one_card(tmp_path: Path):
+    card = write_model(tmp_path / "renamed")
+    assert resolve_model(tmp_path / "renamed") == resolve_model(card)
+
+    write_card(make_card(), tmp_path / "renamed" / "other.json")
+
+    with pytest.raises(CardError, match=r"renamed has no card; put card\.json"):
+        resolve_model(tmp_path / "renamed")

@@ -1,14 +1,19 @@
 """Which models clients may ask for."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from models.card import write_card
+from models.ensemble.members import Member
 from models.errors import UnknownModel, UntrustedCode
+from models.painted import painted_card
 from service.catalogue import Catalogue
 from service.errors import InvalidRequest
 from service.settings import Settings
+from service.web.resources import Resources
 from tests.service.painted import write_model
 
 
@@ -58,3 +63,21 @@ def test_torchscript_is_never_offered(tmp_path: Path) -> None:
     (folder / "torchscript_model.pt").write_bytes(b"code")
     with pytest.raises(UntrustedCode, match="--trust-code"):
         Catalogue.from_settings(Settings(models=(str(folder),)))
+
+
+def test_an_ensemble_is_shown_without_the_names_of_its_files(tmp_path: Path) -> None:
+    members = [
+        Member("net", "resnet18", "net.safetensors", "0" * 64, input_px=50),
+        Member("svm", "svm", "secret.skops", "1" * 64),
+    ]
+    for member in members:
+        (tmp_path / member.file).touch()
+    card = replace(painted_card(), name="both", architecture="ensemble", members=tuple(members))
+    write_card(card, tmp_path / "card.json")
+
+    catalogue = Catalogue.from_settings(Settings(model=str(tmp_path)))
+    shown = Resources(catalogue, "", float).model(catalogue.get(None)).model_dump()
+
+    assert [member["name"] for member in shown["members"]] == ["net", "svm"]
+    assert shown["members"][1] == {"name": "svm", "architecture": "svm", "sha256": "1" * 64}
+    assert "secret" not in str(shown)
