@@ -34,7 +34,7 @@ CHANGES: dict[str, Change] = {
     "red x 2": channel(0, 2),
     "green x 0.6": channel(1, 0.6),
     "blue x 1.5": channel(2, 1.5),
-    "a yellow filter (blue + 0.08)": lambda density: density + np.float32([0, 0, 0.08]),
+    "a yellow filter (blue + 0.08)": lambda density: density + np.array([0, 0, 0.08], np.float32),
     "a dimmer lamp (+ 0.1)": lambda density: density + np.float32(0.1),
     "red and blue exchanged": lambda density: density[..., ::-1],
     "grey": lambda density: np.repeat(density.mean(-1, keepdims=True), 3, -1),
@@ -64,7 +64,7 @@ def main() -> None:
 
 def changed(rgb: NDArray[np.uint8], change: Change) -> NDArray[np.uint8]:
     grey = 256 * 10.0 ** -change(DENSITY[rgb]) - 1
-    return np.clip(grey, 0, 255).round().astype(np.uint8)
+    return np.asarray(np.clip(grey, 0, 255).round(), np.uint8)
 
 
 if __name__ == "__main__":
