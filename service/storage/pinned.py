@@ -14,7 +14,7 @@ from service.storage.stamps import Stamp
 from wsi.errors import WsiError
 from wsi.identity import files_identity
 
-__all__ = ["PinnedSlides", "require_unchanged"]
+__all__ = ["CHANGED", "PinnedSlides", "require_unchanged"]
 
 CHANGED = "the slide's file is not the one that was added any more; add it again, as a new slide"
 

@@ -17,10 +17,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from service.errors import Stopped
+from service.errors import SlideChanged, Stopped
 from service.operations.logs import configure_logs
 from service.settings import Settings
-from service.storage.pinned import require_unchanged
+from service.storage.pinned import CHANGED, require_unchanged
 from service.storage.reservation import Reservations
 from service.worker.channel import Channel, ChannelClosed
 from service.worker.failure import failure_of
@@ -177,7 +177,7 @@ class Runner:
         try:
             if order.get("sha256"):
                 require_unchanged(slide, order["sha256"])
-            self._make(job, order["request"], slide, folder)
+            self._make(job, order["request"], slide, folder, order.get("sha256"))
         except Stopped:
             self.say("stopped", job)
         except Exception as error:  # the process's edge: whatever it is, the job's owner reads it
@@ -188,7 +188,9 @@ class Runner:
             return failure.is_foreseen
         return True
 
-    def _make(self, job: str, fields: Mapping[str, Any], slide: Path, folder: Path) -> None:
+    def _make(
+        self, job: str, fields: Mapping[str, Any], slide: Path, folder: Path, sha256: str | None
+    ) -> None:
         from service.pipeline import make_heatmap
         from service.submission import heatmap_request
         from service.worker.opener import make_opener
@@ -218,6 +220,8 @@ class Runner:
                 opener=make_opener(slide, settings, take),
             )
         self._fault("after-rename")
+        if sha256 is not None and result.manifest["slide"]["id"] != sha256:
+            raise SlideChanged(CHANGED)  # while it was read
         self.say("done", job, kept=result.kept)
 
     def _say_opened(self, job: str, info: "SlideInfo") -> None:

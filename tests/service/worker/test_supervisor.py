@@ -336,6 +336,39 @@ def test_slide_that_was_changed_in_its_place_is_refused(workshop: Workshop, chan
     assert not workshop.partial(job).exists()
 
 
+RUNNER_OF_A_SLIDE_THAT_GROWS = """
+import os
+from service.worker import runner
+
+class Growing(runner.Runner):
+    def _run(self, order):
+        self.slide = order["slide"]
+        return super()._run(order)
+
+    def say(self, what, job, **more):
+        if what == "opened":
+            with open(self.slide, "ab") as file:
+                file.write(b"0")
+        super().say(what, job, **more)
+
+runner.Runner = Growing
+runner.serve()
+os._exit(0)
+"""
+
+
+def test_slide_that_changes_in_its_place_while_it_is_read_makes_no_result(
+    workshop: Workshop,
+) -> None:
+    slide_id = workshop.add_slide()
+    path = workshop.settings.data / "slides" / slide_id / "slide.tiff"
+    path.with_name("sha256").write_text(hashlib.sha256(path.read_bytes()).hexdigest())
+    runner = (sys.executable, "-c", RUNNER_OF_A_SLIDE_THAT_GROWS)
+    job = ended(workshop, workshop.submit(slide_id), command=runner)
+    assert (job.state, slug(job), job.attempt) == (JobState.FAILED, "slide-changed", 1)
+    assert not workshop.folder(job).exists()
+
+
 def test_job_that_the_disk_has_no_room_for_writes_nothing(workshop: Workshop) -> None:
     """The operator keeps more free than there is."""
     full = workshop.settings.model_copy(update={"disk_floor_bytes": 1 << 60})
