@@ -28,7 +28,7 @@ BLOCK_PX = 2048
 """Side of a block, about: many native tiles, so that few tiles straddle blocks and what a block
 costs beside them counts little; 12 MB, or a quarter where four pixels are read as one."""
 
-LEAST_BLOCKS = 4  # of a level, where its blocks are that large: else there is too little to share
+LEAST_BLOCKS = 8  # of a level, where its blocks are that large: else there is too little to share
 
 
 @dataclass(frozen=True)
