@@ -29,5 +29,6 @@ def result_bytes(info: SlideInfo, request: HeatmapRequest, card: ModelCard) -> i
     cell_um = (request.stride_px or card.tile_px) * card.mpp
     columns = math.ceil(info.size.width * info.mpp[0] / cell_um)
     rows = math.ceil(info.size.height * info.mpp[1] / cell_um)
-    planes = len(card.classes) + len(channels_of(card, tta=request.tta))
+    channels = len(channels_of(card, tta=request.tta)) + (card.context is not None)
+    planes = len(card.classes) + channels
     return BASE_BYTES + columns * rows * (TEXT_BYTES + COPIES * 4 * planes)
