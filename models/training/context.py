@@ -144,7 +144,8 @@ def fit_context(
     Its probabilities, which are those of a slide that is half positive, are then corrected by a
     second one with one variable on the validation slides (Platt 1999), each of which counts as much
     and has the classes that it has. The threshold is that of models.metrics.choose_threshold().
-    Raises DatasetError where a slide is on both sides, or has one class.
+    Raises DatasetError where a slide is on both sides or has one class, or where the validation
+    slides are ranked backwards.
     """
     _check(training, validation)
     rng = np.random.default_rng(config.seed)
@@ -152,6 +153,11 @@ def fit_context(
     weights, bias = _regress(copies, config)
     draft = Context(config.sigmas, config.radii, tuple(weights.tolist()), bias, 0.5)
     gain, shift = _calibrate(draft, validation)
+    if gain <= 0:
+        raise DatasetError(
+            "what the context stage learned from the training slides ranks the validation slides "
+            "backwards; the network, or the labels, differ between them"
+        )
     context = replace(
         draft,
         weights=tuple(round(weight, WEIGHT_DIGITS) for weight in (gain * weights).tolist()),

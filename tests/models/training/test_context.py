@@ -87,6 +87,12 @@ def test_a_large_slide_does_not_outvote_small_ones():
     assert sum(context.weights) > 0
 
 
+def test_slides_that_are_ranked_backwards_are_refused():
+    wrong = make_slide("10", 10)
+    with pytest.raises(DatasetError, match="ranks the validation slides backwards"):
+        fit_context(make_slides(2, 0), [replace(wrong, logit=-wrong.logit)], CONFIG)
+
+
 @pytest.mark.parametrize("missing", MISSING)
 def test_simulated_gaps_leave_some_tissue_and_take_some(missing: object):
     mask = make_slide("0", 0).mask
