@@ -206,7 +206,6 @@ def _assemble(
             window=request.window,
             channels=channels,
         )
-        missed = why_no_context(card, grid)
         overview = read_picture(slide, prepared.overview)
         summary = summarise(heatmap, prepared.mask)
     return ExportSource(
@@ -221,13 +220,18 @@ def _assemble(
         mask=prepared.mask,
         overview=overview,
         summary=summary,
-        warnings=(
-            *slide.info.warnings,
-            *prepared.mask.warnings,
-            *unlike_training(card, slide.info, prepared),
-            *filter(None, [missed]),
-        ),
+        warnings=_warnings(slide.info, prepared, card),
         provenance=work | {"card": card.to_json()},
+    )
+
+
+def _warnings(info: SlideInfo, prepared: Prepared, card: ModelCard) -> tuple[str, ...]:
+    missed = why_no_context(card, prepared.grid)
+    return (
+        *info.warnings,
+        *prepared.mask.warnings,
+        *unlike_training(card, info, prepared),
+        *([missed] if missed else []),
     )
 
 
