@@ -119,9 +119,7 @@ def make_heatmap(
     clock = StageClock(progress or Silent())
     result = ResultFolder(folder)
     with ExitStack() as stack:
-        opened = stack.enter_context(
-            opener(request.slide, request.mpp, request.reader, apply_icc=request.icc)
-        )
+        opened = stack.enter_context(_open(request, opener))
         require_mpp(opened.info)
         ahead = stack.enter_context(_described(request, opened.info, card))
         if _is_kept(result, ahead, clock):
@@ -146,6 +144,10 @@ def make_heatmap(
             run = describe_run(request, clock.seconds, scoring.device, scoring.reads)
             result.publish(manifest, run)
     return HeatmapResult(folder, manifest, run, kept=False)
+
+
+def _open(request: HeatmapRequest, opener: SlideOpener) -> Slide:
+    return opener(request.slide, request.mpp, request.reader, apply_icc=request.icc)
 
 
 def _is_kept(result: ResultFolder, work: Future[dict[str, Any]], clock: StageClock) -> bool:
