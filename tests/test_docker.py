@@ -22,7 +22,7 @@ DOCKERFILES = sorted(DOCKER.glob("*.Dockerfile"))
 
 LEFT_OUT = {
     "dask", "h5py", "httpx", "safetensors", "scikit-image",
-    "scikit-learn", "torch", "torchvision",
+    "scikit-learn", "skops", "torch", "torchvision",
 }  # fmt: skip
 """What only models, masks, training, exports in a worker, and clients use."""
 

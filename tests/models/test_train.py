@@ -115,6 +115,7 @@ def read_log(folder: Path) -> dict[str, list[str]]:
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_in_the_weights_of_one_that_was_not(
     data: Path, trained: Path, tmp_path: Path
 ):
@@ -147,6 +148,7 @@ def test_a_killed_run_ends_in_the_weights_of_one_that_was_not(
     assert_same(read_weights_beside(card), read_weights_beside(trained))
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_steps_of_one(data: Path, tmp_path: Path):
     """Gradients of half a batch each, averaged, are those of the batch."""
     (tmp_path / "pair.py").write_text(

@@ -148,6 +148,7 @@ def test_a_run_that_stopped_between_members_ends_in_the_same_files(
     assert read_card(card).members == read_card(trained).members
 
 
+@pytest.mark.slow
 def test_another_process_makes_the_same_files_from_the_same_members(
     data: Path, trained: Path, tmp_path: Path
 ):
