@@ -3,9 +3,10 @@
     wsi train RECIPE --data DATA --out RUNS        (each of them)
     python -m benchmarks.recipes RUNS DATA [--part test] [--json FILE]
 
-Every finished run in RUNS is scored on the sampled patients of that part of the split; intervals
-and differences are over the same resamples of patients. What a run cost is read off its card, what
-the authors of a reproduced system report off its recipe.
+Every finished run in RUNS is scored on that part of the split, of IDC tiles on its sampled patients
+alone; intervals are over the same resamples of patients. With more than two classes AUC and F1 are
+means over the classes. What a run cost is read off its card, what the authors of a reproduced
+system report off its recipe.
 """
 
 import argparse
@@ -15,9 +16,10 @@ from typing import Any
 
 from benchmarks.record import write_record
 from models.card import ModelCard, read_card
+from models.datasets import open_data
 from models.errors import ModelError
 from models.evaluate import Assessment, ScoredModel, assess
-from models.evaluation.selection import select_pictures
+from models.evaluation.selection import IDC_LAYOUTS, Selection, select_pictures
 from models.metrics import Interval
 from models.recipe import read_recipe
 
@@ -38,14 +40,27 @@ def main() -> None:
     parser.add_argument("runs", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("--part", default="test", choices=["validation", "test"])
+    parser.add_argument("--magnification", type=int, help="only pictures of this one (BreakHis)")
+    parser.add_argument("--subtypes", action="store_true", help="eight classes (BreakHis)")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     cards = find_runs(options.runs)
-    selection = select_pictures(options.data, part=options.part, complete=False)
+    selection = _select(options)
     found = assess(cards, selection)
     print(make_table([read_card(card) for card in cards], found))
     if options.json:
         write_record(options.json, {"recipes": [asdict(one.evaluation) for one in found.models]})
+
+
+def _select(options: argparse.Namespace) -> Selection:
+    is_idc = open_data(options.data).layout in IDC_LAYOUTS
+    return select_pictures(
+        options.data,
+        part=options.part,
+        complete=False if is_idc else None,
+        magnification=options.magnification,
+        subtypes=options.subtypes,
+    )
 
 
 def find_runs(runs: Path) -> list[Path]:
@@ -67,12 +82,11 @@ def make_table(cards: list[ModelCard], found: Assessment) -> str:
 
 
 def _auc(row: tuple[ModelCard, ScoredModel]) -> float:
-    return row[1].evaluation.metrics["auc"].value
+    return _figure(row[1], "auc").value
 
 
 def _row(card: ModelCard, one: ScoredModel) -> list[str]:
     training: dict[str, Any] = dict(card.metrics.get("training", {}))
-    figures = one.evaluation.metrics
     return [
         card.name,
         str(training.get("start", "")).rstrip("."),
@@ -80,9 +94,15 @@ def _row(card: ModelCard, one: ScoredModel) -> list[str]:
         f"({training.get('learning_parameters', 0) / 1e6:.2f} M)",
         str(training.get("epochs", "")),
         f"{training.get('seconds', 0) / 60:.0f} min",
-        *(_with_interval(figures[name]) for name in COLUMNS),
+        *(_with_interval(_figure(one, name)) for name in COLUMNS),
         _reported(card.name),
     ]
+
+
+def _figure(one: ScoredModel, name: str) -> Interval:
+    """Of several classes the mean over them."""
+    figures = one.evaluation.metrics
+    return figures[name] if name in figures else figures[f"macro_{name}"]
 
 
 def _with_interval(figure: Interval) -> str:

@@ -47,6 +47,7 @@ def tuned(model: Path, folder: Path) -> tuple[dict[str, object], list[str]]:
     return facts, heard
 
 
+@pytest.mark.slow
 def test_what_was_found_is_kept_and_used(tmp_path: Path, model: Path) -> None:
     before = torch.get_num_threads()
 
@@ -81,6 +82,7 @@ def test_a_run_says_in_its_record_that_it_was_tuned(tmp_path: Path, model: Path)
     assert result.run["device"] == "cpu, float32, tuned 2026-11-21"
 
 
+@pytest.mark.slow
 def test_a_result_of_one_precision_is_no_answer_to_who_asks_for_another(
     tmp_path: Path, model: Path
 ) -> None:
