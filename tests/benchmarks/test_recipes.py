@@ -9,18 +9,14 @@ from models.card import read_card
 from models.errors import ModelError
 from models.evaluate import assess
 from models.evaluation.selection import select_pictures
-from models.registry import MODELS
 from models.train import train
-from tests.models.training_runs import COLOUR, register, write_data
+from tests.models.training_runs import COLOUR, registered, write_data
 
 
 @pytest.fixture(autouse=True)
 def architectures() -> Iterator[None]:
-    before = dict(MODELS)
-    register()
-    yield
-    MODELS.clear()
-    MODELS.update(before)
+    with registered():
+        yield
 
 
 def test_a_table_has_a_row_of_each_finished_run_with_the_figures_of_an_evaluation(tmp_path: Path):

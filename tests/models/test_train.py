@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from models.card import read_card
 from models.errors import DatasetError, ModelError, WeightsError
 from models.recipe import FewShotConfig, TrainConfig
-from models.registry import MODELS, build
+from models.registry import build
 from models.train import TrainProgress, train
 from tests.conftest import REPOSITORY
 from tests.models.labelled import make_tiles, write_packed
@@ -26,7 +26,7 @@ from tests.models.training_runs import (
     STILL,
     assert_same,
     read_weights_beside,
-    register,
+    registered,
     write_data,
 )
 
@@ -37,11 +37,8 @@ class Stopped(Exception):
 
 @pytest.fixture(scope="module", autouse=True)
 def tiny() -> Iterator[None]:
-    before = dict(MODELS)
-    register()
-    yield
-    MODELS.clear()
-    MODELS.update(before)
+    with registered():
+        yield
 
 
 @pytest.fixture(scope="module")

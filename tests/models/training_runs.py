@@ -1,6 +1,8 @@
 """What tests of training share: a small recipe, small networks, and data of a few patients."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +44,16 @@ def register() -> None:
     """Architectures of tests, as any program can add its own."""
     MODELS["tiny"] = "tests.models.labelled:build_tiny"
     MODELS["linear"] = "tests.models.training_runs:build_linear"
+
+
+@contextmanager
+def registered() -> Iterator[None]:
+    """The table of architectures with those of tests in it; afterwards as it was."""
+    before = dict(MODELS)
+    register()
+    yield
+    MODELS.clear()
+    MODELS.update(before)
 
 
 def build_linear(num_classes: int) -> nn.Module:

@@ -22,13 +22,13 @@ from models.errors import CardError, DatasetError, ModelError, UntrustedCode, We
 from models.evaluate import evaluate
 from models.infer import Classifier, load_classifier
 from models.recipe import parse_changes, read_recipe, shrunk
-from models.registry import MODELS, build, resolve_model
+from models.registry import build, resolve_model
 from models.train import TrainProgress, train
 from tests.conftest import REPOSITORY
 from tests.models.classifier_contract import ClassifierContract
 from tests.models.ensemble.ensembles import train_both, write_recipes
 from tests.models.small_models import make_rgb
-from tests.models.training_runs import register, write_data
+from tests.models.training_runs import registered, write_data
 
 
 class Stopped(Exception):
@@ -37,11 +37,8 @@ class Stopped(Exception):
 
 @pytest.fixture(scope="module", autouse=True)
 def tiny() -> Iterator[None]:
-    before = dict(MODELS)
-    register()
-    yield
-    MODELS.clear()
-    MODELS.update(before)
+    with registered():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -9,14 +9,13 @@ from torch import Tensor, nn
 from models.card import read_card
 from models.errors import DatasetError, WeightsError
 from models.recipe import TeachConfig, TrainConfig
-from models.registry import MODELS
 from models.train import TrainProgress, train
 from models.training.teaching import Teachers
 from tests.models.training_runs import (
     COLOUR,
     assert_same,
     read_weights_beside,
-    register,
+    registered,
     write_data,
 )
 
@@ -41,11 +40,8 @@ class Stopped(Exception):
 
 @pytest.fixture(scope="module", autouse=True)
 def architectures() -> Iterator[None]:
-    before = dict(MODELS)
-    register()
-    yield
-    MODELS.clear()
-    MODELS.update(before)
+    with registered():
+        yield
 
 
 @pytest.fixture(scope="module")
