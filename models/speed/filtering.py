@@ -14,7 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-__all__ = ["FilteredConv2d", "LineRule", "filter_small_maps", "line_rule"]
+__all__ = [
+    "FilteredConv2d",
+    "LineRule",
+    "MapRule",
+    "filter_small_maps",
+    "is_plain",
+    "line_rule",
+    "reckon_gain",
+]
 
 KERNEL = 3
 BLOCK = 4
@@ -107,49 +115,66 @@ class FilteredConv2d(nn.Module):
 
     def __init__(self, conv: nn.Conv2d, height: int, width: int) -> None:
         super().__init__()
-        down, across = line_rule(height), line_rule(width)
-        kernels = torch.einsum(
-            "ah,bw,kchw->abck",
-            torch.from_numpy(down.spread_kernel),
-            torch.from_numpy(across.spread_kernel),
-            conv.weight.detach().double(),
-        )
-        self.register_buffer("kernels", kernels.flatten(0, 1).float().contiguous())
+        self._rule = MapRule.of(height, width)
+        kernels = self._rule.kernels(conv.weight.detach().double())
+        self.register_buffer("kernels", kernels.float().contiguous())
         self.register_buffer("bias", None if conv.bias is None else conv.bias.detach().float())
-        for name, matrix in _matrices(down, across).items():
-            self.register_buffer(name, torch.from_numpy(matrix).float().contiguous())
-        self._constant = [
-            i * len(across.spread) + j for i in down.constant for j in across.constant
-        ]
 
     kernels: Tensor
     bias: Tensor | None
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self._rule.convolve(maps, self.kernels, self.bias)
+
+
+@dataclass(frozen=True)
+class MapRule:
+    """Of a map of one size: LineRule down and across. float32, but for those of the kernel."""
+
+    spread_kernel_down: Tensor
+    spread_kernel_across: Tensor
     spread_down: Tensor
     spread_across: Tensor
     gather_down: Tensor
     gather_across: Tensor
+    constant: tuple[int, ...]
 
-    def forward(self, maps: Tensor) -> Tensor:
+    @classmethod
+    def of(cls, height: int, width: int) -> MapRule:
+        down, across = line_rule(height), line_rule(width)
+        matrices = (down.spread, across.spread, down.gather, across.gather)
+        spread_down, spread_across, gather_down, gather_across = (
+            torch.from_numpy(matrix).float().contiguous() for matrix in matrices
+        )
+        return cls(
+            torch.from_numpy(down.spread_kernel),
+            torch.from_numpy(across.spread_kernel),
+            spread_down,
+            spread_across,
+            gather_down,
+            gather_across,
+            tuple(i * len(across.spread) + j for i in down.constant for j in across.constant),
+        )
+
+    def kernels(self, weight: Tensor) -> Tensor:
+        """(k, c, 3, 3) → (products, c, k), of the same dtype."""
+        down = self.spread_kernel_down.to(weight.dtype)
+        across = self.spread_kernel_across.to(weight.dtype)
+        return torch.einsum("ah,bw,kchw->abck", down, across, weight).flatten(0, 1)
+
+    def convolve(self, maps: Tensor, kernels: Tensor, bias: Tensor | None) -> Tensor:
+        """float32 (n, c, h, w) → (n, k, h, w), which lies in memory as (h, w, n, k)."""
         lines = maps.permute(2, 3, 0, 1).contiguous()
         height, width, n, channels = lines.shape
         spread = (self.spread_down @ lines.view(height, -1)).view(-1, width, n * channels)
         spread = torch.matmul(self.spread_across, spread)
-        products = torch.bmm(spread.view(-1, n, channels), self.kernels)
-        if self.bias is not None:
-            for place in self._constant:
-                products[place] += self.bias
+        products = torch.bmm(spread.view(-1, n, channels), kernels)
+        if bias is not None:
+            for place in self.constant:
+                products[place] += bias
         gathered = torch.matmul(self.gather_across, products.view(len(spread), spread.shape[1], -1))
         answer = self.gather_down @ gathered.view(len(spread), -1)
         return answer.view(height, width, n, -1).permute(2, 3, 0, 1)
-
-
-def _matrices(down: LineRule, across: LineRule) -> dict[str, Float64Array]:
-    return {
-        "spread_down": down.spread,
-        "spread_across": across.spread,
-        "gather_down": down.gather,
-        "gather_across": across.gather,
-    }
 
 
 def filter_small_maps(network: nn.Module, input_px: int) -> int:
@@ -162,11 +187,7 @@ def filter_small_maps(network: nn.Module, input_px: int) -> int:
     for name, (height, width) in _map_sizes(network, input_px).items():
         conv = network.get_submodule(name)
         assert isinstance(conv, nn.Conv2d)
-        if (
-            _is_plain(conv)
-            and max(height, width) <= MOST_PX
-            and _gain(conv, height, width) >= LEAST_GAIN
-        ):
+        if is_plain(conv) and reckon_gain(conv, height, width) >= LEAST_GAIN:
             parent, _, child = name.rpartition(".")
             setattr(network.get_submodule(parent), child, FilteredConv2d(conv, height, width))
             replaced += 1
@@ -197,7 +218,8 @@ def _map_sizes(network: nn.Module, input_px: int) -> dict[str, tuple[int, int]]:
     return {name: next(iter(sizes)) for name, sizes in seen.items() if len(sizes) == 1}
 
 
-def _is_plain(conv: nn.Conv2d) -> bool:
+def is_plain(conv: nn.Conv2d) -> bool:
+    """Whether it is one that the rules are for."""
     return (
         conv.kernel_size == (KERNEL, KERNEL)
         and conv.stride == conv.dilation == (1, 1)
@@ -208,8 +230,10 @@ def _is_plain(conv: nn.Conv2d) -> bool:
     )
 
 
-def _gain(conv: nn.Conv2d, height: int, width: int) -> float:
-    """How much faster it is reckoned to be."""
+def reckon_gain(conv: nn.Conv2d, height: int, width: int) -> float:
+    """How much faster it is reckoned to be; 0 for maps that are too large."""
+    if max(height, width) > MOST_PX:
+        return 0.0
     inputs, outputs = conv.in_channels, conv.out_channels
     down, across = len(line_rule(height).spread), len(line_rule(width).spread)
     products = down * across * inputs * outputs

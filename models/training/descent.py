@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from models.errors import DatasetError, ModelError, WeightsError
 from models.network import has_bfloat16
 from models.recipe import TrainConfig
+from models.training.filtering import filter_while_learning
 from models.training.freezing import set_training
 from models.training.parallel import Processes
 from wsi.store.folder import partial_file
@@ -37,6 +38,9 @@ class Descent:
 
     def __init__(self, network: nn.Module, config: TrainConfig, processes: Processes) -> None:
         self.network = network.to(processes.device).to(memory_format=torch.channels_last)
+        self._dtype = _choose_dtype(config.precision, processes.device)
+        if processes.device.type == "cpu" and self._dtype is torch.float32:
+            filter_while_learning(network)
         self.forward = processes.wrapped(network)
         self.config = config
         self.processes = processes
@@ -44,7 +48,6 @@ class Descent:
         self.average = _copied(network)
         self.best: Weights = {}
         self._optimizer = _make_optimizer(network, config)
-        self._dtype = _choose_dtype(config.precision, processes.device)
         needs_scale = self._dtype is torch.float16
         self._scaler = torch.amp.GradScaler(processes.device.type, enabled=needs_scale)
 
