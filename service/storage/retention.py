@@ -179,10 +179,15 @@ class _Collector:
         old = select(batches.c.id).where(batches.c.created_at < before, ~waits)
         if self._dry_run:
             return self._count(batches, batches.c.id.in_(old))
-        with self._engine.begin() as connection:
-            ids = list(connection.execute(old).scalars())
-            connection.execute(delete(batch_jobs).where(batch_jobs.c.batch_id.in_(ids)))
-            return connection.execute(delete(batches).where(batches.c.id.in_(ids))).rowcount
+        count = 0
+        while True:
+            with self._engine.begin() as connection:
+                ids = list(connection.execute(old.limit(MAX_ROWS)).scalars())
+                connection.execute(delete(batch_jobs).where(batch_jobs.c.batch_id.in_(ids)))
+                connection.execute(delete(batches).where(batches.c.id.in_(ids)))
+            count += len(ids)
+            if len(ids) < MAX_ROWS:
+                return count
 
     def _forget_jobs(self, before: float) -> int:
         """Jobs that ended long ago, less those that a result or a batch still names."""

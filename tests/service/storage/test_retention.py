@@ -116,6 +116,19 @@ def test_more_rows_than_one_transaction_takes_all_go(tmp_path: Path, engine: Eng
     assert collect(tmp_path, engine, keep_jobs_s=100).worker_rows == 1200
 
 
+def test_more_batches_than_one_transaction_takes_all_go(tmp_path: Path, engine: Engine):
+    row = {"tenant": TENANT, "request_sha256": "0", "created_at": 1.0}
+    rows = [{"id": f"bat_{i}", **row} for i in range(1200)]
+    line = {"number": 0, "slide_id": "sld_x", "job_id": "job_gone"}
+    lines = [{"batch_id": row["id"], **line} for row in rows]
+    with engine.begin() as connection:
+        connection.execute(insert(batches), rows)
+        connection.execute(insert(batch_jobs), lines)
+    assert collect(tmp_path, engine, keep_jobs_s=100).batch_rows == 1200
+    with engine.connect() as connection:
+        assert connection.execute(select(batch_jobs)).all() == []
+
+
 def add_batch(engine: Engine, job_id: str, *, created_at: float) -> None:
     batch_id = new_id("bat")
     row = {"id": batch_id, "tenant": TENANT, "request_sha256": "0", "created_at": created_at}
