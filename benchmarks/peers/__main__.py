@@ -1,6 +1,7 @@
 """Tiles a second of this project and of its peers: one slide, one network, one after the other.
 
-    python -m benchmarks.peers FOLDER [--size 40000] [--tile 50x4] [--peer tiatoolbox] [--json FILE]
+    python -m benchmarks.peers FOLDER [--size 40000] [--tile 50x4] [--peer tiatoolbox] [--form auto]
+        [--json FILE]
 
 FOLDER keeps the peers' environments and the phantoms; they are made the first time, and by
 --prepare alone. Each side runs in a process of its own that has imported everything, loaded the
@@ -9,7 +10,8 @@ weights and scored a small slide before its clock starts.
 The clock covers mask, reading and network of ours and of WSInfer; of TIAToolbox the whole run,
 which also writes its scores. Peers choose tiles by their own masks, so each side's own number of
 tiles counts, and scores are compared where both have the tile. A peer's loader runs without
-workers, and with one a core; the faster counts.
+workers, and with one a core; the faster counts. --form int8: this project's network in 8 bits, in
+ranges seen on the small slide; how far its probabilities are from the peers' is printed.
 """
 
 import argparse
@@ -29,6 +31,7 @@ from benchmarks.peers.environments import PEERS, make_environment, versions
 from benchmarks.peers.job import JOB, RESULT, SCORES, Job, write_job
 from benchmarks.phantoms import phantom
 from benchmarks.record import write_record
+from models.speed.tuning import FORMS
 from wsi.cores import usable_cores
 
 WARM_PX = 8_000
@@ -65,6 +68,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--peer", action="append", choices=PEERS)
     parser.add_argument("--batch", type=int, default=64, help="tiles in a batch of the peers")
     parser.add_argument("--rounds", type=int, default=1, help="the fastest one counts")
+    parser.add_argument("--form", default="auto", choices=FORMS, help="how this project computes")
     parser.add_argument("--own-torch", action="store_true", help="what the peer asks for, not ours")
     parser.add_argument("--prepare", action="store_true", help="make what is needed, and stop")
     parser.add_argument("--json", type=Path)
@@ -87,6 +91,7 @@ def _prepare_job(options: argparse.Namespace, folder: Path) -> Job:
         workers=0,
         rounds=options.rounds,
         out=str(folder / "out"),
+        form=options.form,
     )
 
 

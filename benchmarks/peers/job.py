@@ -25,6 +25,7 @@ class Job:
 
     model: a folder with card.json, weights.safetensors (names and shapes of torchvision's network,
     the temperature folded into its last layer) and weights.pt (the same as TorchScript).
+    form: how this project computes, of models.speed.tuning.FORMS.
     """
 
     slide: str
@@ -36,6 +37,7 @@ class Job:
     workers: int
     rounds: int
     out: str
+    form: str = "auto"
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,18 @@ python -m benchmarks.peers.on_ours JOB
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from benchmarks.peers.job import Outcome, read_job, run_job
-from models.infer import load_classifier
+from benchmarks.peers.job import Job, Outcome, read_job, run_job
+from models.card import ModelCard
+from models.infer import Classifier, load_classifier
+from models.network import TorchClassifier, default_batch, load_network
 from models.registry import resolve_model
+from models.speed.tuning import Tuning
 from service.pipeline import make_heatmap
 from service.request import HeatmapRequest
 from service.results import SCORES
@@ -21,15 +26,36 @@ from wsi.store import ScoreStore
 def main() -> None:
     job = read_job(Path(sys.argv[1]))
     card, _ = resolve_model(job.model)
-    classifier = load_classifier(job.model, "cpu")
+    batch_size = default_batch(card, torch.device("cpu"))
+    tuning = Tuning(job.form, "float32", batch_size)
+    if job.form == "int8":
+        tuning = replace(tuning, ranges=observe(job, card, batch_size))
+    classifier = load_classifier(job.model, "cpu", tuning=tuning)
 
     def predict(slide: Path, folder: Path) -> None:
-        request = HeatmapRequest(slide=str(slide), model=job.model, device="cpu")
-        done = make_heatmap(request, folder, card, lambda: classifier)
-        stages = folder.with_name(f"{folder.name}.stages.json")
-        stages.write_text(json.dumps(done.run["seconds"]), "utf-8")
+        score(job, slide, folder, card, classifier)
 
     run_job(job, predict, lambda folder: collect(folder, classifier.device))
+
+
+def score(job: Job, slide: Path, folder: Path, card: ModelCard, classifier: Classifier) -> None:
+    request = HeatmapRequest(slide=str(slide), model=job.model, device="cpu")
+    done = make_heatmap(request, folder, card, lambda: classifier)
+    stages = folder.with_name(f"{folder.name}.stages.json")
+    stages.write_text(json.dumps(done.run["seconds"]), "utf-8")
+
+
+def observe(job: Job, card: ModelCard, batch_size: int) -> tuple[tuple[float, float], ...]:
+    """The ranges of numbers in the network, on the tiles of the small slide."""
+    from models.speed.quantised import RangeObserver
+
+    weights = resolve_model(job.model).weights
+    assert weights is not None
+    observer = RangeObserver(load_network(card, weights), card.input_px)
+    plain = Tuning("plain", "float32", batch_size)
+    classifier = TorchClassifier(card, observer, "cpu", tuning=plain)
+    score(job, Path(job.warm), Path(job.out) / "observed", card, classifier)
+    return observer.ranges
 
 
 def collect(folder: Path, device: str) -> Outcome:

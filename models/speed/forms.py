@@ -22,10 +22,10 @@ PAD_TILES = 8
 for once each (10 ms), and few tiles in vain. The same tile has the same bits in both, or with
 filtering differs by 1e-6."""
 
-ANY_COUNT = ("plain", "filtered", "int8")
+ANY_COUNT = ("plain", "filtered", "openvino", "int8")
 """Forms that take any number of tiles; for the others a new number is a new program."""
 
-_ONLY_ON = {"filtered": "cpu", "int8": "cpu", "graphed": "cuda"}
+_ONLY_ON = {"filtered": "cpu", "openvino": "cpu", "int8": "cpu", "graphed": "cuda"}
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +55,11 @@ def shape_network(
 
         assert tuning is not None
         return quantise(network, input_px, tuning.ranges), form
+    if form == "openvino":
+        _require_float32(form, dtype)
+        from models.speed.openvino import run_by_openvino
+
+        return run_by_openvino(network, input_px), form
     if form == "filtered":
         form = _filter(network, input_px, dtype)
     moved = network.eval().to(device, dtype).to(memory_format=torch.channels_last)
@@ -71,12 +76,16 @@ def padded_count(
     return min(tiles, -(-count // PAD_TILES) * PAD_TILES)
 
 
+def _require_float32(form: str, dtype: torch.dtype) -> None:
+    if dtype != torch.float32:
+        raise DeviceError(f"the form {form} is for float32, not {dtype}")
+
+
 def _filter(network: nn.Module, input_px: int, dtype: torch.dtype) -> str:
     """What has come out of it: a network without a small map stays plain."""
     from models.speed.filtering import filter_small_maps
 
-    if dtype != torch.float32:
-        raise DeviceError(f"filtered convolutions are for float32, not {dtype}")
+    _require_float32("filtered", dtype)
     replaced = filter_small_maps(network.eval(), input_px)
     logger.info("%d convolutions of small maps are computed with fewer products", replaced)
     return "filtered" if replaced else "plain"

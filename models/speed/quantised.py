@@ -7,7 +7,6 @@ It changes the scores: the tuning measures by how much, and uses it only where t
 
 from __future__ import annotations
 
-import warnings
 from importlib import import_module
 from typing import Any
 
@@ -15,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.errors import DeviceError, ModelError
+from models.errors import ModelError
+from models.speed.openvino import compile_model, convert, openvino
 
 __all__ = ["RangeObserver", "quantise"]
 
@@ -38,11 +38,11 @@ class RangeObserver(nn.Module):
 
     def __init__(self, network: nn.Module, input_px: int) -> None:
         super().__init__()
-        model = _convert(network, input_px)
+        model = convert(network, input_px)
         sources = _sources(model)
         for source in sources:
             model.add_outputs(source)
-        self._run = _openvino().Core().compile_model(model, "CPU")
+        self._run = openvino().Core().compile_model(model, "CPU")
         self._tails: list[list[tuple[float, float]]] = []
         self._count = len(sources)
 
@@ -65,8 +65,8 @@ class RangeObserver(nn.Module):
 
 def quantise(network: nn.Module, input_px: int, ranges: tuple[Range, ...]) -> nn.Module:
     """The network in 8 bits; takes and gives float32 on the CPU. Raises DeviceError, ModelError."""
-    openvino, operators = _openvino(), import_module("openvino.opset13")
-    model = _convert(network, input_px)
+    operators = import_module("openvino.opset13")
+    model = convert(network, input_px)
     sources = _sources(model)
     if len(sources) != len(ranges):
         raise ModelError(
@@ -78,37 +78,7 @@ def quantise(network: nn.Module, input_px: int, ranges: tuple[Range, ...]) -> nn
     for source, (low, high) in zip(sources, ranges, strict=True):
         _quantise_source(operators, source, low, high)
     model.validate_nodes_and_infer_types()
-    hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-    return _OpenVinoNetwork(openvino.Core().compile_model(model, "CPU", hints))
-
-
-class _OpenVinoNetwork(nn.Module):
-    def __init__(self, compiled: Any) -> None:
-        super().__init__()
-        self._compiled = compiled
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        answer = self._compiled([pixels.contiguous().numpy()])[0]
-        return torch.from_numpy(np.array(answer))  # it is overwritten by the next call
-
-
-def _openvino() -> Any:
-    try:
-        return import_module("openvino")
-    except ImportError as error:
-        raise DeviceError(
-            "int8 needs OpenVINO, which is not installed: pip install 'wsi-heatmap[int8]'"
-        ) from error
-
-
-def _convert(network: nn.Module, input_px: int) -> Any:
-    example = torch.zeros(2, 3, input_px, input_px)
-    with warnings.catch_warnings():
-        # OpenVINO traces, which torch wants nobody to do any more
-        warnings.simplefilter("ignore")
-        model = _openvino().convert_model(network.eval().float(), example_input=example)
-    model.reshape([-1, 3, input_px, input_px])
-    return model
+    return compile_model(model)
 
 
 def _convolutions(model: Any) -> list[Any]:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,8 @@ def candidates(model: str | Path, device: str = "auto") -> list[Tuning]:
         # with few tiles at once it does not pay; more of them may
         found.append(Tuning("filtered", "float32", max(batch, FILTERED_TILES)))
         found.append(Tuning("compiled", "float32", batch))
+        if find_spec("openvino"):
+            found.append(Tuning("openvino", "float32", batch))
     precisions = ["bfloat16"] if has_bfloat16(where) else []
     precisions += ["float16"] if where.type == "cuda" else []
     forms = ["plain", "compiled"] + (["graphed"] if where.type == "cuda" else [])

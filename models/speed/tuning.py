@@ -18,10 +18,10 @@ from wsi.cores import usable_cores
 
 __all__ = ["FORMS", "Tuning", "find_tuning", "keep_tuning", "machine_name", "today"]
 
-FORMS = ("auto", "plain", "filtered", "compiled", "graphed", "int8")
+FORMS = ("auto", "plain", "filtered", "compiled", "openvino", "graphed", "int8")
 """plain: layer by layer. filtered: small maps convolved with fewer multiplications. compiled: by
-torch.compile. graphed: a CUDA graph. int8: quantised, by OpenVINO. auto: filtered where it pays
-without being measured, else plain."""
+torch.compile. openvino: by OpenVINO, in float32. graphed: a CUDA graph. int8: quantised, by
+OpenVINO. auto: filtered where it pays without being measured, else plain."""
 
 SCHEMA = 1
 
