@@ -18,8 +18,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.calibration import calibrated
-from models.card import ModelCard
 from models.infer import Classifier, load_classifier
 from service import batch, cluster
 from service.batch_list import list_slides
@@ -29,35 +27,18 @@ from wsi.phantom import draw_phantom
 __all__ = ["main", "measure"]
 
 
-class Watched:
+class Watched(batch.SharedClassifier):
     """A classifier that notes when it computed, s."""
 
     def __init__(self, classifier: Classifier) -> None:
-        self._classifier = classifier
+        super().__init__(classifier)
         self.busy: list[tuple[float, float]] = []  # from, to
-
-    @property
-    def card(self) -> ModelCard:
-        return self._classifier.card
-
-    @property
-    def device(self) -> str:
-        return self._classifier.device
-
-    @property
-    def batch_size(self) -> int:
-        return self._classifier.batch_size
-
-    def predict(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return calibrated(self.card, self.predict_raw(rgb))
 
     def predict_raw(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         started = time.perf_counter()
-        prob = self._classifier.predict_raw(rgb)
+        prob = super().predict_raw(rgb)
         self.busy.append((started, time.perf_counter()))
         return prob
-
-    def close(self) -> None: ...
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from models.card import ModelCard
     from models.infer import Classifier
 
-__all__ = ["SUMMARY", "BatchOutcome", "BatchRow", "run_batch", "run_task"]
+__all__ = ["SUMMARY", "BatchOutcome", "BatchRow", "SharedClassifier", "run_batch", "run_task"]
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,49 +34,47 @@ def fit_classical(
     features: (n, width). group: (n,), what folds keep together: patients, or pictures where
     patients are not known. Raises DatasetError where a class is in fewer than two tiles.
     """
-    made: Any = _FITTED[kind](features, label, group, config, seed)
+    made: Any = _FITTED[kind](_Lesson(features, label, group, config, seed))
     return made
 
 
-def _fit_forest(
-    features: Float32Array,
-    label: Int64Array,
-    group: npt.NDArray[np.str_],
-    config: EnsembleConfig,
-    seed: int,
-) -> Any:
+class _Lesson(NamedTuple):
+    """What fit_classical() is given."""
+
+    features: Float32Array
+    label: Int64Array
+    group: npt.NDArray[np.str_]
+    config: EnsembleConfig
+    seed: int
+
+
+def _fit_forest(lesson: _Lesson) -> Any:
     from sklearn.ensemble import RandomForestClassifier
 
     forest = RandomForestClassifier(
-        config.trees, min_samples_leaf=2, class_weight="balanced", random_state=seed
+        lesson.config.trees,
+        min_samples_leaf=2,
+        class_weight="balanced",
+        random_state=lesson.seed,
     )
-    return forest.fit(features, label)
+    return forest.fit(lesson.features, lesson.label)
 
 
-def _fit_boosting(
-    features: Float32Array,
-    label: Int64Array,
-    group: npt.NDArray[np.str_],
-    config: EnsembleConfig,
-    seed: int,
-) -> Any:
+def _fit_boosting(lesson: _Lesson) -> Any:
     """Each split looks at the root of all features: with thousands of them the others are as good,
     and it takes a sixtieth of the time."""
     from sklearn.ensemble import GradientBoostingClassifier
 
     boosting = GradientBoostingClassifier(
-        n_estimators=config.rounds, max_features="sqrt", subsample=0.5, random_state=seed
+        n_estimators=lesson.config.rounds,
+        max_features="sqrt",
+        subsample=0.5,
+        random_state=lesson.seed,
     )
-    return boosting.fit(features, label)
+    return boosting.fit(lesson.features, lesson.label)
 
 
-def _fit_svm(
-    features: Float32Array,
-    label: Int64Array,
-    group: npt.NDArray[np.str_],
-    config: EnsembleConfig,
-    seed: int,
-) -> Any:
+def _fit_svm(lesson: _Lesson) -> Any:
     """Probabilities by Platt's sigmoid of decisions on tiles of other patients than those that
     made them; the SVM that stays has seen all."""
     from sklearn.calibration import CalibratedClassifierCV
@@ -85,16 +83,16 @@ def _fit_svm(
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVC
 
-    folds = _folds(label, group, seed)
+    folds = _folds(lesson.label, lesson.group, lesson.seed)
     fewest = min(len(rows) for rows, _ in folds)
-    components = min(COMPONENTS, features.shape[1], fewest)
+    components = min(COMPONENTS, lesson.features.shape[1], fewest)
     svm = make_pipeline(
         StandardScaler(),
-        PCA(components, random_state=seed),
-        SVC(class_weight="balanced", random_state=seed),
+        PCA(components, random_state=lesson.seed),
+        SVC(class_weight="balanced", random_state=lesson.seed),
     )
     calibrated = CalibratedClassifierCV(svm, cv=folds, ensemble=False)
-    calibrated.fit(features, label)
+    calibrated.fit(lesson.features, lesson.label)
     return calibrated.set_params(cv=None)  # a list of rows, which nobody needs any more
 
 
