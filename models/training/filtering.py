@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import torch
 from torch import Tensor, nn
 
 from models.speed.filtering import MapRule, is_plain, reckon_gain
@@ -18,7 +19,11 @@ ResNet-18 114 to 169 tiles/s, VGG16 24 to 31."""
 LEAST_TILES = 64
 """In a batch: a product with few rows is no faster than the convolution."""
 
-_rule = lru_cache(maxsize=64)(MapRule.of)
+
+@lru_cache(maxsize=64)
+def _rule(height: int, width: int) -> MapRule:
+    with torch.inference_mode(False):  # one that scoring was the first to want is learned with too
+        return MapRule.of(height, width)
 
 
 class LearningConv2d(nn.Conv2d):

@@ -58,6 +58,13 @@ def test_small_maps_take_fewer_products_and_large_ones_or_few_tiles_the_convolut
     assert not has_products(make_maps(6, tiles=LEAST_TILES - 1))
 
 
+def test_maps_of_a_size_that_was_scored_first_are_learned_from() -> None:
+    learning, maps = LearningConv2d(make_conv()), make_maps(4)
+    with torch.inference_mode():
+        learning(maps)
+    assert all(gradient.abs().sum() > 0 for gradient in gradients(learning, maps))
+
+
 def test_a_network_keeps_its_parameters_and_their_names() -> None:
     network = build("resnet18", 2)
     before = {name: id(parameter) for name, parameter in network.named_parameters()}
