@@ -83,6 +83,8 @@ def draw_reliability(label: Labels, models: Mapping[str, Probs]) -> bytes:
     axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="how often it is true")
     axes.legend(loc="upper left", fontsize=8, frameon=False)
     below.set(xlabel="probability", ylabel="how many", yscale="log")
+    below.yaxis.set_major_formatter("{x:.0f}")
+    below.yaxis.set_minor_formatter("")
     return _png(figure)
 
 
