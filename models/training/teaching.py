@@ -17,6 +17,7 @@ from models.checkpoint import load_weights
 from models.errors import DatasetError, UnknownModel
 from models.recipe import TrainConfig
 from models.registry import build, resolve_model
+from models.training.filtering import filter_while_learning
 
 __all__ = ["Teachers", "read_teachers"]
 
@@ -61,7 +62,10 @@ def read_teachers(
         network = load_weights(
             build(card.architecture, len(card.classes)), weights, card.weights_sha256, card.classes
         )
-        networks.append(network.to(device).to(memory_format=torch.channels_last))
+        if device.type == "cpu" and config.precision in ("auto", "float32"):
+            filter_while_learning(network)
+        network = network.to(device).to(memory_format=torch.channels_last)
+        networks.append(_seeing_as(network, card, config, device))
         digests.append(card.weights_sha256 or "")
     return Teachers(networks, config.teach.share, digests)
 
@@ -80,14 +84,37 @@ def _find(config: TrainConfig, name: str, runs: Path) -> tuple[ModelCard, Path]:
     return card, weights
 
 
+def _seeing_as(
+    network: nn.Module, card: ModelCard, config: TrainConfig, device: torch.device
+) -> nn.Module:
+    """A teacher that takes the learner's normalised pixels, and normalises them as its own."""
+    if (tuple(card.mean), tuple(card.std)) == (config.mean, config.std):
+        return network
+    return nn.Sequential(_Renormalised(config, card).to(device), network)
+
+
+class _Renormalised(nn.Module):
+    """Pixels as a recipe normalises them → as a card does."""
+
+    def __init__(self, config: TrainConfig, card: ModelCard) -> None:
+        super().__init__()
+        mine, theirs = torch.tensor([config.mean, config.std]), torch.tensor([card.mean, card.std])
+        self.register_buffer("scale", (mine[1] / theirs[1]).view(3, 1, 1))
+        self.register_buffer("shift", ((mine[0] - theirs[0]) / theirs[1]).view(3, 1, 1))
+
+    scale: Tensor
+    shift: Tensor
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return pixels * self.scale + self.shift
+
+
 def _require_alike(config: TrainConfig, split: str, card: ModelCard) -> None:
     """Raises DatasetError."""
     wanted = {
         "classes": (tuple(card.classes), config.classes),
         "tile_px": (card.tile_px, config.tile_px),
         "mpp": (card.mpp, config.mpp),
-        "mean": (tuple(card.mean), config.mean),
-        "std": (tuple(card.std), config.std),
         "split": (card.split, split),
     }
     for field, (found, mine) in wanted.items():

@@ -10,7 +10,7 @@ from models.card import read_card
 from models.errors import DatasetError, WeightsError
 from models.recipe import TeachConfig, TrainConfig
 from models.train import TrainProgress, train
-from models.training.teaching import Teachers
+from models.training.teaching import Teachers, read_teachers
 from tests.models.training_runs import (
     COLOUR,
     assert_same,
@@ -19,6 +19,7 @@ from tests.models.training_runs import (
     write_data,
 )
 
+CPU = torch.device("cpu")
 TEACHER = replace(COLOUR, name="teacher")
 LEARNER = replace(COLOUR, name="learner", seed=1, teach=TeachConfig(("teacher",), share=1.0))
 
@@ -123,12 +124,36 @@ def test_a_teacher_that_is_not_trained_is_named_with_the_way_out(data: Path, tmp
 
 
 @pytest.mark.parametrize(
-    "changed", [{"mpp": 2.0}, {"mean": (0.5, 0.5, 0.5)}, {"classes": ("idc", "non_idc")}]
+    "changed", [{"mpp": 2.0}, {"tile_px": 64}, {"classes": ("idc", "non_idc")}]
 )
 def test_a_teacher_of_other_tiles_is_refused(data: Path, runs: Path, changed: dict[str, object]):
     config = replace(LEARNER, **changed)  # type: ignore[arg-type]
     with pytest.raises(DatasetError, match=f"its {next(iter(changed))} is"):
         learn(data, runs, config, "unlike")
+
+
+def test_a_teacher_sees_pixels_normalised_as_its_own(data: Path, runs: Path) -> None:
+    """The learner's normalisation is another one; the tiles are the same."""
+    other = replace(LEARNER, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+    one, another = (
+        read_teachers(config, read_card(runs / "teacher" / "teacher.json").split or "", runs, CPU)
+        for config in (LEARNER, other)
+    )
+    assert one is not None
+    assert another is not None
+    rgb = torch.rand(4, 3, 50, 50, generator=torch.Generator().manual_seed(2))
+    target = torch.tensor([[1.0, 0.0]]).expand(4, 2)
+    answers = [
+        teachers.teach(normalised(rgb, config), target)
+        for teachers, config in ((one, LEARNER), (another, other))
+    ]
+    torch.testing.assert_close(*answers)
+    assert answers[0].std(0).min() > 0
+
+
+def normalised(rgb: Tensor, config: TrainConfig) -> Tensor:
+    mean, std = torch.tensor([config.mean, config.std]).view(2, 3, 1, 1)
+    return (rgb - mean) / std
 
 
 def test_a_teacher_of_another_split_is_refused(data: Path, runs: Path, tmp_path: Path):
