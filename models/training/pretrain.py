@@ -24,6 +24,7 @@ from models.registry import build
 from models.training.descent import Descent
 from models.training.feed import Feed
 from models.training.freezing import embedding_layers
+from models.training.norms import fold_norms, lend_norms
 from models.training.parallel import Processes
 from models.training.sampling import cut_batches, draw_epoch
 
@@ -54,7 +55,9 @@ def pretrain(
         return path
     state = path.with_suffix(".state.safetensors")
     torch.manual_seed(plan.seed)
-    network = SimSiam(build(plan.architecture, len(plan.classes)), plan.input_px or plan.tile_px)
+    classifier = build(plan.architecture, len(plan.classes))
+    lend_norms(classifier)
+    network = SimSiam(classifier, plan.input_px or plan.tile_px)
     descent = Descent(network.to(processes.device), plan, processes)
     feed = Feed(plan, processes.device)
     done = (descent.resume(state) or {"epoch": 0})["epoch"]
@@ -67,6 +70,7 @@ def pretrain(
         descent.save(state, {"epoch": epoch + 1})
         on_epoch(epoch + 1, plan.epochs, float(np.mean(losses)))
     if processes.is_first:
+        fold_norms(network.encoder)
         save_weights(network.encoder, path, dtype=torch.float32)
         state.unlink(missing_ok=True)
     processes.wait()
@@ -78,7 +82,7 @@ class SimSiam(nn.Module):
 
     def __init__(self, classifier: nn.Module, side_px: int) -> None:
         super().__init__()
-        self.encoder = embedding_layers(classifier)
+        self.encoder = _without_dropout(embedding_layers(classifier))
         with torch.inference_mode():
             width = self.encoder.eval()(torch.zeros(1, 3, side_px, side_px)).shape[1]
         self.projector = nn.Sequential(
@@ -100,6 +104,14 @@ class SimSiam(nn.Module):
         targets = [self.projector(self.encoder(view)) for view in (one, other)]
         guesses = [self.predictor(target) for target in targets]
         return _distance(guesses[0], targets[1]) + _distance(guesses[1], targets[0])
+
+
+def _without_dropout(network: nn.Module) -> nn.Module:
+    """Two views of a tile shall differ by what was done to the tile alone."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Dropout):
+            layer.p = 0.0
+    return network
 
 
 def _distance(guess: Tensor, target: Tensor) -> Tensor:

@@ -63,6 +63,20 @@ def test_the_loss_is_least_where_both_views_are_the_same_for_the_predictor():
     assert network(tiles, tiles).item() == pytest.approx(-1, abs=1e-6)
 
 
+def test_views_differ_by_the_tiles_alone_and_not_by_what_drops_out() -> None:
+    torch.manual_seed(0)
+    network = SimSiam(build("vgg16", 2), 32).train()
+    tiles = torch.randn(2, 3, 32, 32)
+    assert torch.equal(network.encoder(tiles), network.encoder(tiles))
+
+
+def test_a_network_without_norms_comes_back_without_them(tmp_path: Path) -> None:
+    few = replace(PLAN.pretrain, epochs=1, batch_size=4)
+    plan = replace(PLAN, architecture="vgg16", patient_tiles=1, pretrain=few)
+    names = set(load_file(run(plan, tmp_path)))
+    assert names == {name for name in build("vgg16", 2).state_dict() if "classifier.3" not in name}
+
+
 def test_a_stopped_pretraining_ends_in_the_weights_of_one_that_was_not(tmp_path: Path):
     def stop(epoch: int, epochs: int, loss: float) -> None:
         if epoch == 2:
