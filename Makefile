@@ -32,7 +32,7 @@ check: format lint types layers test  ## format, lint, types, layers, tests: wha
 
 check-full: check reliability-quick  ## check, and what is slower
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -q -m slow tests/models/test_recipes.py -n logical --maxprocesses 4 --dist worksteal --durations=15
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -q -m "slow and not reliability" --ignore=tests/models/test_recipes.py --durations=15
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -q -m "slow and not reliability" --ignore=tests/models/test_recipes.py -n logical --maxprocesses 4 --dist loadfile --durations=15
 
 reliability-quick: $(INSTALLED)  ## kills, full disks, hostile files, load: minutes; a report at its end
 	$(BIN)/python -m pytest -q -m reliability tests/reliability --durations=15
