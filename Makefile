@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 SLIDE ?=
 DEMO_OUT ?= demo
+PROCESSES := -n logical --maxprocesses 4
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check check-full reliability reliability-quick format lint types layers tidy bench viewer docker-rehearsal clean
@@ -26,13 +27,13 @@ demo: $(INSTALLED)  ## a slide goes in, a heatmap comes out: make demo [SLIDE=pa
 	$(BIN)/python -m service.demo --out '$(DEMO_OUT)' $(if $(SLIDE),--slide '$(SLIDE)')
 
 test: $(INSTALLED)  ## the whole test suite
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -q -m "not slow" -n logical --maxprocesses 4 --dist loadfile
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -q -m "not slow" $(PROCESSES) --dist loadfile
 
 check: format lint types layers test  ## format, lint, types, layers, tests: what CI runs
 
 check-full: check reliability-quick  ## check, and what is slower
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -q -m slow tests/models/test_recipes.py -n logical --maxprocesses 4 --dist worksteal --durations=15
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -q -m "slow and not reliability" --ignore=tests/models/test_recipes.py -n logical --maxprocesses 4 --dist loadfile --durations=15
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -q -m slow tests/models/test_recipes.py $(PROCESSES) --dist worksteal --durations=15
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -q -m "slow and not reliability" --ignore=tests/models/test_recipes.py $(PROCESSES) --dist loadfile --durations=15
 
 reliability-quick: $(INSTALLED)  ## kills, full disks, hostile files, load: minutes; a report at its end
 	$(BIN)/python -m pytest -q -m reliability tests/reliability --durations=15

@@ -14,8 +14,9 @@ import torch
 from benchmarks.peers.job import Job, Outcome, read_job, run_job
 from models.card import ModelCard
 from models.infer import Classifier, load_classifier
-from models.network import TorchClassifier, default_batch, load_network
+from models.network import default_batch
 from models.registry import resolve_model
+from models.speed.accuracy import watch_ranges
 from models.speed.tuning import Tuning
 from service.pipeline import make_heatmap
 from service.request import HeatmapRequest
@@ -47,13 +48,9 @@ def score(job: Job, slide: Path, folder: Path, card: ModelCard, classifier: Clas
 
 def observe(job: Job, card: ModelCard, batch_size: int) -> tuple[tuple[float, float], ...]:
     """The ranges of numbers in the network, on the tiles of the small slide."""
-    from models.speed.quantised import RangeObserver
-
     weights = resolve_model(job.model).weights
     assert weights is not None
-    observer = RangeObserver(load_network(card, weights), card.input_px)
-    plain = Tuning("plain", "float32", batch_size)
-    classifier = TorchClassifier(card, observer, "cpu", tuning=plain)
+    classifier, observer = watch_ranges(card, weights, batch_size)
     score(job, Path(job.warm), Path(job.out) / "observed", card, classifier)
     return observer.ranges
 

@@ -88,8 +88,7 @@ def keep_features(network: nn.Module) -> int:
             f"{type(network).__name__} ends in {type(head).__name__}, so it has no features to "
             "classify; use a network whose last layer is linear"
         )
-    parent, _, child = path.rpartition(".")
-    setattr(network.get_submodule(parent), child, HeadWithFeatures(head))
+    network.set_submodule(path, HeadWithFeatures(head))
     return head.in_features
 
 

@@ -20,7 +20,7 @@ from models.speed.trials import score_plainly
 from models.speed.tuning import Tuning
 from models.split import read_split
 
-__all__ = ["Loss", "compare", "tune_int8"]
+__all__ = ["Loss", "compare", "tune_int8", "watch_ranges"]
 
 OBSERVED_TILES = 512
 
@@ -94,7 +94,15 @@ def _observe(
     """Ranges on tiles that are spread over all patients."""
     step = len(tiles) // OBSERVED_TILES  # a multiple of 8: no batch is filled up with black
     rgb = tiles.rgb[::step][:OBSERVED_TILES]
-    observer = RangeObserver(load_network(card, weights), card.input_px)
-    plain = Tuning("plain", "float32", size)
-    TorchClassifier(card, observer, "cpu", tuning=plain).predict(rgb)
+    classifier, observer = watch_ranges(card, weights, size)
+    classifier.predict(rgb)
     return observer.ranges
+
+
+def watch_ranges(
+    card: ModelCard, weights: Path, batch_size: int
+) -> tuple[TorchClassifier, RangeObserver]:
+    """A classifier in float32, and what notes the ranges of its numbers while it scores."""
+    observer = RangeObserver(load_network(card, weights), card.input_px)
+    plain = Tuning("plain", "float32", batch_size)
+    return TorchClassifier(card, observer, "cpu", tuning=plain), observer

@@ -188,8 +188,7 @@ def filter_small_maps(network: nn.Module, input_px: int) -> int:
         conv = network.get_submodule(name)
         assert isinstance(conv, nn.Conv2d)
         if is_plain(conv) and reckon_gain(conv, height, width) >= LEAST_GAIN:
-            parent, _, child = name.rpartition(".")
-            setattr(network.get_submodule(parent), child, FilteredConv2d(conv, height, width))
+            network.set_submodule(name, FilteredConv2d(conv, height, width))
             replaced += 1
     return replaced
 

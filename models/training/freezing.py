@@ -43,9 +43,7 @@ def set_training(network: nn.Module) -> None:
 def embedding_layers(network: nn.Module) -> nn.Module:
     """The same network, its last linear layer taken away: float (n, features)."""
     *_, (last, _) = network.named_parameters()
-    path = last.rpartition(".")[0]
-    parent, _, child = path.rpartition(".")
-    setattr(network.get_submodule(parent), child, nn.Identity())
+    network.set_submodule(last.rpartition(".")[0], nn.Identity())
     return network
 
 

@@ -1,9 +1,8 @@
 """Batch norms lent to a network that has none, such as VGG, while it learns without labels.
 
-Without them the features of random layers differ by little more than their brightness, and SimSiam
-finds no others: of VGG16's, after eight epochs on the IDC tiles, one direction had 90 times the
-variance of the next. Folded into the convolutions before them, they leave the network as it was
-built.
+Without them SimSiam all but collapsed: of the features of VGG16 after eight epochs on the IDC tiles
+(2,000 of them, 512 features) the first direction had 88 times the variance of the second. Folded
+into the convolutions before them, they leave the network as it was built.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ def lend_norms(network: nn.Module) -> None:
         (name, layer) for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d)
     ]
     for name, conv in found:
-        _replace(network, name, _Normed(conv))
+        network.set_submodule(name, _Normed(conv))
 
 
 def fold_norms(network: nn.Module) -> None:
@@ -36,7 +35,7 @@ def fold_norms(network: nn.Module) -> None:
     network.eval()
     found = [(name, layer) for name, layer in network.named_modules() if isinstance(layer, _Normed)]
     for name, normed in found:
-        _replace(network, name, fuse_conv_bn_eval(normed.conv, normed.norm))
+        network.set_submodule(name, fuse_conv_bn_eval(normed.conv, normed.norm))
 
 
 class _Normed(nn.Module):
@@ -49,8 +48,3 @@ class _Normed(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         answer: Tensor = self.norm(self.conv(maps))
         return answer
-
-
-def _replace(network: nn.Module, name: str, layer: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(network.get_submodule(parent), child, layer)

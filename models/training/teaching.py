@@ -17,7 +17,7 @@ from models.checkpoint import load_weights
 from models.errors import DatasetError, UnknownModel
 from models.recipe import TrainConfig
 from models.registry import build, resolve_model
-from models.training.filtering import filter_while_learning
+from models.training.descent import ready_network
 
 __all__ = ["Teachers", "read_teachers"]
 
@@ -62,9 +62,7 @@ def read_teachers(
         network = load_weights(
             build(card.architecture, len(card.classes)), weights, card.weights_sha256, card.classes
         )
-        if device.type == "cpu" and config.precision in ("auto", "float32"):
-            filter_while_learning(network)
-        network = network.to(device).to(memory_format=torch.channels_last)
+        network = ready_network(network, config.precision, device)
         networks.append(_seeing_as(network, card, config, device))
         digests.append(card.weights_sha256 or "")
     return Teachers(networks, config.teach.share, digests)

@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, Table, delete, exists, func, select, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Table,
+    delete,
+    exists,
+    func,
+    select,
+    union_all,
+)
 
 from service.database import batch_jobs, batches, jobs, reading, results, slides, workers
 from service.errors import Conflict, NotFound, ResultExpired
@@ -179,15 +189,13 @@ class _Collector:
         old = select(batches.c.id).where(batches.c.created_at < before, ~waits)
         if self._dry_run:
             return self._count(batches, batches.c.id.in_(old))
-        count = 0
-        while True:
-            with self._engine.begin() as connection:
-                ids = list(connection.execute(old.limit(MAX_ROWS)).scalars())
-                connection.execute(delete(batch_jobs).where(batch_jobs.c.batch_id.in_(ids)))
-                connection.execute(delete(batches).where(batches.c.id.in_(ids)))
-            count += len(ids)
-            if len(ids) < MAX_ROWS:
-                return count
+
+        def forget_some(connection: Connection) -> int:
+            ids = list(connection.execute(old.limit(MAX_ROWS)).scalars())
+            connection.execute(delete(batch_jobs).where(batch_jobs.c.batch_id.in_(ids)))
+            return connection.execute(delete(batches).where(batches.c.id.in_(ids))).rowcount
+
+        return self._in_portions(forget_some)
 
     def _forget_jobs(self, before: float) -> int:
         """Jobs that ended long ago, less those that a result or a batch still names."""
@@ -207,10 +215,15 @@ class _Collector:
         if self._dry_run:
             return self._count(table, condition)
         some = select(table.c.id).where(condition).limit(MAX_ROWS)
+        gone = delete(table).where(table.c.id.in_(some))
+        return self._in_portions(lambda connection: connection.execute(gone).rowcount)
+
+    def _in_portions(self, forget_some: Callable[[Connection], int]) -> int:
+        """forget_some deletes MAX_ROWS rows at most, and says how many; a transaction each."""
         count = 0
         while True:
             with self._engine.begin() as connection:
-                gone = connection.execute(delete(table).where(table.c.id.in_(some))).rowcount
+                gone = forget_some(connection)
             count += gone
             if gone < MAX_ROWS:
                 return count

@@ -10,16 +10,11 @@ from models.infer import Classifier, load_classifier
 from models.speed.trials import candidates
 from models.speed.tuning import Tuning
 from tests.models.classifier_contract import ClassifierContract
-from tests.models.small_models import make_rgb, write_model
+from tests.models.small_models import make_rgb
 
 pytest.importorskip("openvino")
 
 OPENVINO = Tuning("openvino", "float32", 4)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("model"))
 
 
 class TestOpenVinoNetwork(ClassifierContract):

@@ -13,14 +13,9 @@ from models.registry import resolve_model
 from models.speed.quantised import RangeObserver, quantise
 from models.speed.tuning import Tuning, keep_tuning
 from tests.models.classifier_contract import ClassifierContract
-from tests.models.small_models import make_rgb, write_model
+from tests.models.small_models import make_rgb
 
 pytest.importorskip("openvino")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
