@@ -26,12 +26,12 @@ $(INSTALLED): pyproject.toml
 demo: $(INSTALLED)  ## a slide goes in, a heatmap comes out: make demo [SLIDE=path] [DEMO_OUT=folder]
 	$(BIN)/python -m service.demo --out '$(DEMO_OUT)' $(if $(SLIDE),--slide '$(SLIDE)')
 
-test: $(INSTALLED)  ## the whole test suite
+test: $(INSTALLED)  ## the tests, without the slow ones
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -q -m "not slow" $(PROCESSES) --dist loadfile
 
-check: format lint types layers test  ## format, lint, types, layers, tests: what CI runs
+check: format lint types layers test  ## format, lint, types, layers, tests
 
-check-full: check reliability-quick  ## check, and what is slower
+check-full: check reliability-quick  ## check, and what is slower: what CI runs
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -q -m slow tests/models/test_recipes.py $(PROCESSES) --dist worksteal --durations=15
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -q -m "slow and not reliability" --ignore=tests/models/test_recipes.py $(PROCESSES) --dist loadfile --durations=15
 

@@ -3,27 +3,26 @@
     wsi train RECIPE --data DATA --out RUNS        (each of them)
     python -m benchmarks.recipes RUNS DATA [--part test] [--json FILE]
 
-Every finished run in RUNS is scored on that part of the split, of IDC tiles on its sampled patients
-alone; intervals are over the same resamples of patients. With more than two classes AUC and F1 are
+Every finished run in RUNS is scored on that part of the split, of IDC tiles on those patients alone
+that the split lists as sampled; intervals are over the same resamples of patients. With more than two classes AUC and F1 are
 means over the classes. What a run cost is read off its card, what the authors of a reproduced
 system report off its recipe.
 """
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.record import write_record
 from models.card import ModelCard, read_card
-from models.datasets import open_data
 from models.errors import ModelError
 from models.evaluate import Assessment, ScoredModel, assess
 from models.evaluation.selection import IDC_LAYOUTS, Selection, select_pictures
 from models.metrics import Interval
 from models.recipe import read_recipe
 
-__all__ = ["find_runs", "main", "make_table"]
+__all__ = ["choose_pictures", "find_runs", "main", "make_table"]
 
 COLUMNS = {
     "auc": "AUC",
@@ -45,22 +44,28 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     cards = find_runs(options.runs)
-    selection = _select(options)
+    selection = choose_pictures(
+        options.data,
+        options.part,
+        magnification=options.magnification,
+        subtypes=options.subtypes,
+    )
     found = assess(cards, selection)
     print(make_table([read_card(card) for card in cards], found))
     if options.json:
         write_record(options.json, {"recipes": [asdict(one.evaluation) for one in found.models]})
 
 
-def _select(options: argparse.Namespace) -> Selection:
-    is_idc = open_data(options.data).layout in IDC_LAYOUTS
-    return select_pictures(
-        options.data,
-        part=options.part,
-        complete=False if is_idc else None,
-        magnification=options.magnification,
-        subtypes=options.subtypes,
-    )
+def choose_pictures(
+    data: Path, part: str, *, magnification: int | None = None, subtypes: bool = False
+) -> Selection:
+    """In the published IDC set every patient is complete: the list says who was sampled here."""
+    selection = select_pictures(data, part=part, magnification=magnification, subtypes=subtypes)
+    split, pictures = selection.split, selection.pictures
+    if split is None or pictures.layout not in IDC_LAYOUTS:
+        return selection
+    sampled = split.patients(part, complete=False)
+    return replace(selection, pictures=pictures.of_patients(sampled))
 
 
 def find_runs(runs: Path) -> list[Path]:

@@ -116,7 +116,9 @@ class SlideReference(Closed):
         description="Below a folder that the operator listed",
     )
     upload_id: str | None = Field(
-        default=None, max_length=30, description="Of a finished resumable upload"
+        default=None,
+        max_length=30,
+        description="Reserved for resumable uploads, which are not there yet: 404",
     )
 
     @model_validator(mode="after")

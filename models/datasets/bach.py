@@ -2,7 +2,7 @@
 
 `ICIAR2018_BACH_Challenge/Photos/{Normal,Benign,InSitu,Invasive}/*.tif`, and beside the folders
 `microscopy_ground_truth.csv` with a line `<file>,<class>` for each, without a title. Of which
-patient a picture is, the set does not say. Aresta et al. 2019, doi 10.1016/j.media.2019.05.010.
+patient a picture is, the challenge says of a part only, in a file that is not read. Aresta et al. 2019, doi 10.1016/j.media.2019.05.010.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ Upsample = Annotated[
 Icc = Annotated[bool, typer.Option("--icc", help="Convert colours to sRGB by the slide's profile.")]
 Formats = Annotated[
     list[str] | None,
-    typer.Option("--format", "-f", help="Further outputs; repeat it. See `wsi export --help`."),
+    typer.Option("--format", "-f", help="Further outputs: ome-tiff, hdf5; repeat it."),
 ]
 
 

@@ -68,7 +68,7 @@ def revoke(
     key_id: Annotated[str, typer.Argument(help="The id that `wsi keys list` shows.")],
     data: Data = None,
 ) -> None:
-    """Ends a key at once."""
+    """Ends a key; a running service refuses it within seven seconds."""
     _open_keys(data).revoke(key_id)
     say(f"{key_id}: revoked")
 

@@ -28,7 +28,10 @@ DryRun = Annotated[
 ]
 MaskOption = Annotated[
     str,
-    typer.Option("--mask", help="Method, or your own mask: an image, or regions.geojson."),
+    typer.Option(
+        "--mask",
+        help="saturation, lab or none (all of the slide); or your own: an image, or GeoJSON.",
+    ),
 ]
 Model = Annotated[
     str, typer.Option("--model", "-m", help="A model's name, or its folder, card or weights.")

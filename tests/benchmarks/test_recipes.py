@@ -2,14 +2,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks.recipes import find_runs, make_table
+from benchmarks.recipes import choose_pictures, find_runs, make_table
 from models.card import read_card
 from models.errors import ModelError
 from models.evaluate import assess
 from models.evaluation.selection import select_pictures
+from models.split import read_split
 from models.train import train
+from tests.models.labelled import make_tiles, write_packed
 from tests.models.training_runs import COLOUR, registered, write_data
 
 
@@ -57,3 +60,13 @@ def test_the_best_ranking_comes_first(tmp_path: Path):
 def test_a_folder_without_a_finished_run_says_how_to_make_one(tmp_path: Path):
     with pytest.raises(ModelError, match="wsi train RECIPE"):
         find_runs(tmp_path)
+
+
+def test_patients_listed_as_sampled_are_scored_where_all_their_tiles_are_there(tmp_path: Path):
+    split = read_split()
+    sampled = split.patients("test", complete=False)[:2]
+    whole = split.patients("test", complete=True)[:1]
+    tiles = make_tiles((*sampled, *whole), per_class=2)
+    data = write_packed(replace(tiles, complete=np.ones(len(tiles), np.bool_)), tmp_path / "data")
+
+    assert sorted(choose_pictures(data, "test").pictures.patients) == sorted(sampled)
