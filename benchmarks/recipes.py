@@ -4,9 +4,9 @@
     python -m benchmarks.recipes RUNS DATA [--part test] [--json FILE]
 
 Every finished run in RUNS is scored on that part of the split, of IDC tiles on those patients alone
-that the split lists as sampled; intervals are over the same resamples of patients. With more than two classes AUC and F1 are
-means over the classes. What a run cost is read off its card, what the authors of a reproduced
-system report off its recipe.
+that the split lists as sampled; intervals are over the same resamples of patients. With more than
+two classes AUC and F1 are means over the classes. What a run cost is read off its card, what the
+authors of a reproduced system report off its recipe.
 """
 
 import argparse

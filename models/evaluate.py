@@ -27,6 +27,7 @@ from models.evaluation.comparing import Difference, Scored, compare_models
 from models.evaluation.matching import Matching, match_classes
 from models.evaluation.record import Evaluation, differences_text
 from models.evaluation.scoring import cut_for, score_pictures
+from models.evaluation.seen import refuse_seen
 from models.evaluation.selection import IDC_LAYOUTS, Selection, is_complete, select_pictures
 from models.infer import Classifier, load_classifier
 from models.metrics import Interval, measure, patient_bootstrap
@@ -163,10 +164,12 @@ def evaluate_classifier(
 ) -> ScoredModel:
     """Two classes at the card's threshold, more by the largest probability."""
     card, pictures = classifier.card, selection.pictures
+    seen = refuse_seen(card, selection)
     matching = match_classes(card, pictures.classes)
     answers = score_pictures(classifier, pictures, cut_for(card, pictures), progress)
     scores = _scores(card, matching, pictures, answers.prob)
     evaluation = _record(card, classifier.device, selection, scores, rounds)
+    evaluation = replace(evaluation, notes=(*evaluation.notes, *([seen] if seen else [])))
     if len(answers.of_tiles) > len(pictures):
         of_tiles = _scores(card, matching, pictures, answers.of_tiles, answers.picture)
         figures = _figures(card, of_tiles, rounds)

@@ -29,6 +29,7 @@ from models.training.parts import Parts, read_parts
 from models.training.release import Origin, make_card, release
 from models.training.run import Run, Validation
 from models.training.schedules import Watch
+from models.training.sides import digest_parts, name_sides, write_sides
 from models.training.start import Start, start_network
 from models.training.teaching import Teachers, read_teachers
 
@@ -65,9 +66,13 @@ OnProgress = Callable[[TrainProgress], None]
 @dataclass
 class Story:
     """What a run has been through; it stops and goes on with the weights. rows: a line of the log
-    for each epoch. seconds: spent in them. teachers: sha256 of the weights that it learned from."""
+    for each epoch. seconds: spent in them. teachers: sha256 of the weights that it learned from.
+    data: digest of the tiles. how, limit: of its Start."""
 
     watch: Watch
+    data: str
+    how: str
+    limit: str | None = None
     teachers: list[str] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
@@ -123,10 +128,12 @@ def train(
             ),
         )
         run = _make_run(config, start, parts.training, processes, teachers)
-        story = _learn(run, parts, out, on_progress)
+        began = _begin(run, parts, start)
+        story = _learn(run, _resume(began, run, out / STATE, weights), parts, out, on_progress)
         weights_made = run.result
         if processes.is_first:
-            origin = _tell(run, start, parts, story)
+            origin = _tell(run, parts, story)
+            write_sides(parts, config, out)
             release(config, weights_made, parts.validation, out, device, origin=origin)
         processes.wait()
         return out / f"{config.name}.json"
@@ -169,10 +176,9 @@ def _named(progress: TrainProgress, member: str) -> TrainProgress:
     return replace(progress, stage=f"{member}{stage}")
 
 
-def _learn(run: Run, parts: Parts, out: Path, on_progress: OnProgress) -> Story:
+def _learn(run: Run, story: Story, parts: Parts, out: Path, on_progress: OnProgress) -> Story:
     """The loop."""
     config = run.config
-    story = _resume(run, out / STATE)
     journal = Journal(out, done=story.epochs, is_written=run.processes.is_first)
     for epoch in range(story.epochs, config.epochs):
         if story.watch.is_over:
@@ -225,19 +231,32 @@ def _fetched(
             yield rgb, label[batch]
 
 
-def _resume(run: Run, path: Path) -> Story:
+def _begin(run: Run, parts: Parts, start: Start) -> Story:
     asked = run.config
     watch = Watch(asked.patience, asked.rate_factor, asked.stop_after)
     teachers = run.teachers.weights_sha256 if run.teachers else []
+    return Story(watch, digest_parts(parts), start.how, start.limit, teachers)
+
+
+def _resume(began: Story, run: Run, path: Path, weights: Path | None) -> Story:
+    """What the run in `path` has been through; `began` where there is none.
+
+    How it once started stays what it was, though other weights may be at hand by now. Raises
+    WeightsError where it learned from other tiles, teachers or the weights that were asked for.
+    """
     stored = run.resume(path)
     if stored is None:
-        return Story(watch, teachers)
-    if stored.get("teachers", []) != teachers:
-        raise WeightsError(
-            f"{path}: its teachers were trained again since ({', '.join(asked.teach.teachers)}); "
-            "train into another folder"
-        )
-    return Story(Watch(**stored["watch"]), teachers, stored["rows"], stored["seconds"])
+        return began
+    story = Story(**asdict(began) | stored | {"watch": Watch(**stored["watch"])})
+    if story.teachers != began.teachers:
+        others = f"its teachers were trained again since ({', '.join(run.config.teach.teachers)})"
+    elif story.data != began.data:
+        others = "it learned from other tiles, or the split is another one now"
+    elif weights is not None and story.how != began.how:
+        others = f"it did not start from {weights}, but so: {story.how}"
+    else:
+        return story
+    raise WeightsError(f"{path}: {others}; train into another folder")
 
 
 def _is_due(config: TrainConfig, epoch: int) -> bool:
@@ -277,16 +296,16 @@ def _make_run(
     return Run(start.network, config, training.label, processes, teachers)
 
 
-def _tell(run: Run, start: Start, parts: Parts, story: Story) -> Origin:
+def _tell(run: Run, parts: Parts, story: Story) -> Origin:
     parameters = list(run.descent.network.parameters())
     named = zip(run.config.teach.teachers, story.teachers, strict=True)
     taught: dict[str, Any] = {"teachers": dict(named)} if story.teachers else {}
     return Origin(
         split=parts.split,
-        limits=(start.limit,) if start.limit else (),
+        limits=(story.limit,) if story.limit else (),
         appearance=appearance_of(parts.training, run.config.mpp),
         training={
-            "start": start.how,
+            "start": story.how,
             "epochs": story.epochs,
             "seconds": round(story.seconds),
             **taught,
@@ -294,6 +313,7 @@ def _tell(run: Run, start: Start, parts: Parts, story: Story) -> Origin:
             "processes": run.processes.count,
             "tiles": len(parts.training),
             "patients": len(parts.training.patients),
+            **name_sides(parts),
             "parameters": sum(parameter.numel() for parameter in parameters),
             "learning_parameters": sum(p.numel() for p in parameters if p.requires_grad),
         },

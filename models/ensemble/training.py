@@ -27,6 +27,7 @@ from models.training.looks import appearance_of
 from models.training.parallel import Processes, is_first_process
 from models.training.parts import Parts, read_parts
 from models.training.release import Origin, make_card, measure_classes, publish
+from models.training.sides import name_sides, write_sides
 from wsi.store.folder import partial_file
 
 __all__ = ["member_recipes", "train_ensemble"]
@@ -65,6 +66,7 @@ def train_ensemble(
     answers = _ask(card, parts.validation, out, device)
     alone = _measure_alone(card, answers, parts.validation)
     card = replace(card, metrics={**card.metrics, "members": alone})
+    write_sides(parts, config, out)
     return publish(config, card, answers.mean(0), parts.validation, out)
 
 
@@ -129,6 +131,7 @@ def _draft(
         },
         "tiles": len(parts.training),
         "patients": len(parts.training.patients),
+        **name_sides(parts),
         "scikit_learn": sklearn.__version__,
     }
     appearance = appearance_of(parts.training, config.mpp)

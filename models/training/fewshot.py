@@ -59,6 +59,7 @@ class EpisodeRun(Run):
         seed = int(self._rng(epoch, step).integers(2**62))
         generator = torch.Generator().manual_seed(seed)
         pixels, _ = self.feed.augmented(rgb, label, self.config.crop_px(epoch), generator)
+        self.seed_layers(epoch, step)
         with self.descent.forwarding() as network:
             embedding = network(self.feed.normalised(pixels)).float()
         classes = len(self.config.classes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -53,6 +53,12 @@ class Processes:
         parts: list[npt.NDArray[np.float32]] = [part] * self.count
         distributed.all_gather_object(parts, part)
         return np.concatenate(parts)
+
+    def share_first(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """In every process the values of the first, in place."""
+        if self.count > 1:
+            for value in weights.values():
+                distributed.broadcast(value, 0)
 
     def wait(self) -> None:
         """Until all are here."""

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.ops import StochasticDepth
 
 from models.checkpoint import save_weights
 from models.datasets import Labelled
@@ -109,7 +110,7 @@ class SimSiam(nn.Module):
 def _without_dropout(network: nn.Module) -> nn.Module:
     """Two views of a tile shall differ by what was done to the tile alone."""
     for layer in network.modules():
-        if isinstance(layer, nn.Dropout):
+        if isinstance(layer, nn.Dropout | StochasticDepth):
             layer.p = 0.0
     return network
 

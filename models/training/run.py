@@ -87,13 +87,20 @@ class Run:
     def step(self, rgb: UInt8Array, label: Int64Array, epoch: int, step: int, rate: float) -> float:
         """One batch, uint8 (n, h, w, 3), at a learning rate; returns its loss."""
         pixels, target = self._prepare(rgb, label, epoch, step)
+        self.seed_layers(epoch, step)
         with self.descent.forwarding() as network:
             taught = self.teachers.teach(pixels, target) if self.teachers else target
             loss = self._loss(network(pixels), taught)
         return self.descent.step(loss, rate)
 
+    def seed_layers(self, epoch: int, step: int) -> None:
+        """For dropout and stochastic depth, which draw from torch's own generator."""
+        seed = np.random.SeedSequence([*draw_seed(self.config, self.processes, epoch, step), 2])
+        torch.manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
+
     def validate(self, data: Labelled) -> Validation:
-        """Each process scores its part."""
+        """Each process scores its part, all with the first one's batch-norm statistics."""
+        self.processes.share_first(self.descent.average)
         parts = np.array_split(np.arange(len(data)), self.processes.count)
         score = self.processes.gathered(self.score(data, parts[self.processes.rank]))
         return measure_scores(score, data.label, self.config)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from models.card import file_sha256
 from models.checkpoint import load_backbone
 from models.datasets import Labelled
 from models.errors import ModelError, WeightsError
@@ -71,7 +72,7 @@ def start_network(
         weights = _find(config, imagenet)
     if weights is not None:
         load_backbone(network, weights)
-        how = f"Weights {weights.name}."
+        how = f"Weights {weights.name} (sha256 {file_sha256(weights)[:12]})."
     elif config.start == "imagenet":
         limit = LIMIT.format(instead=INSTEAD[config.without_imagenet])
         if config.without_imagenet == "pretrain":

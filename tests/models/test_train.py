@@ -1,5 +1,4 @@
 import csv
-import os
 import resource
 import signal
 import subprocess
@@ -20,7 +19,6 @@ from models.train import TrainProgress, train
 from tests.conftest import REPOSITORY
 from tests.models.labelled import make_tiles, write_packed
 from tests.models.training_runs import (
-    COLOUR,
     SMALL,
     STALLED,
     STILL,
@@ -80,8 +78,9 @@ THOROUGH = replace(
         replace(THOROUGH, precision="float16"),
         replace(THOROUGH, precision="bfloat16", loss="focal", schedule="one-cycle"),
         replace(SMALL, few_shot=FewShotConfig(shots=2, queries=2, episodes=3)),
+        replace(SMALL, architecture="dropping"),
     ],
-    ids=["sgd", "adamw-float16", "adamw-bfloat16", "episodes"],
+    ids=["sgd", "adamw-float16", "adamw-bfloat16", "episodes", "dropout"],
 )
 def test_a_stopped_run_ends_in_the_weights_of_one_that_was_not(
     config: TrainConfig, data: Path, tmp_path: Path
@@ -143,36 +142,6 @@ def test_a_killed_run_ends_in_the_weights_of_one_that_was_not(
 
     assert resumed == [3, 4]
     assert_same(read_weights_beside(card), read_weights_beside(trained))
-
-
-@pytest.mark.slow
-def test_two_processes_take_the_steps_of_one(data: Path, tmp_path: Path):
-    """Gradients of half a batch each, averaged, are those of the batch."""
-    (tmp_path / "pair.py").write_text(
-        "import sys; from pathlib import Path; from models.train import train; "
-        "from tests.models.training_runs import COLOUR, register; register(); "
-        "train(COLOUR, Path(sys.argv[1]), Path(sys.argv[2]), device='cpu', "
-        "on_progress=lambda now: print(now, flush=True))"
-    )
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [sys.executable, *launch, tmp_path / "pair.py", data, tmp_path / "two"],
-        capture_output=True,
-        text=True,
-        cwd=REPOSITORY,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    train(COLOUR, data, tmp_path / "one", device="cpu")
-
-    one, two = (load_file(tmp_path / name / "state.safetensors") for name in ("one", "two"))
-    assert one.keys() == two.keys()
-    for name, value in one.items():
-        torch.testing.assert_close(two[name], value, rtol=1e-5, atol=1e-6)
-    assert done.stdout.count("epoch 1 of 3") == 1
-    card = read_card(tmp_path / "two" / "small.json")
-    assert card.metrics["training"]["processes"] == 2
 
 
 def test_a_recipe_that_freezes_all_that_learns_is_refused(data: Path, tmp_path: Path):

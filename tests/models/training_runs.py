@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torchvision.ops import StochasticDepth
 
 from models.recipe import TrainConfig
 from models.registry import MODELS
@@ -44,6 +45,7 @@ def register() -> None:
     """Architectures of tests, as any program can add its own."""
     MODELS["tiny"] = "tests.models.labelled:build_tiny"
     MODELS["linear"] = "tests.models.training_runs:build_linear"
+    MODELS["dropping"] = "tests.models.training_runs:build_dropping"
 
 
 @contextmanager
@@ -59,6 +61,12 @@ def registered() -> Iterator[None]:
 def build_linear(num_classes: int) -> nn.Module:
     """Of a tile's mean colour: what turns and places of pixels change nothing of."""
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, num_classes))
+
+
+def build_dropping(num_classes: int) -> nn.Module:
+    """As build_tiny, with layers that draw random numbers while it learns."""
+    network = build_tiny(num_classes)
+    return nn.Sequential(nn.Dropout(0.2), StochasticDepth(0.3, "row"), *network.children())
 
 
 def build_stalling(num_classes: int) -> nn.Module:

@@ -31,7 +31,7 @@ class Stopped(Exception):
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("tiny", "linear"):
+    for name in ("tiny", "linear", "dropping"):
         monkeypatch.setitem(MODELS, name, "")
     register()
 
@@ -52,6 +52,13 @@ def test_views_of_a_tile_agree_more_with_every_epoch(tmp_path: Path):
 
     assert losses[-1] < losses[0] - 0.1
     assert min(losses) >= -1
+
+
+def test_nothing_drops_out_where_two_views_are_compared():
+    torch.manual_seed(0)
+    network = SimSiam(build("dropping", 2), 50).train()
+    views = [torch.rand(4, 3, 50, 50) for _ in range(2)]
+    assert torch.equal(network(*views), network(*views))
 
 
 def test_the_loss_is_least_where_both_views_are_the_same_for_the_predictor():
