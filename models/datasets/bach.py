@@ -2,15 +2,22 @@
 
 `ICIAR2018_BACH_Challenge/Photos/{Normal,Benign,InSitu,Invasive}/*.tif`, and beside the folders
 `microscopy_ground_truth.csv` with a line `<file>,<class>` for each, without a title. Of which
-patient a picture is, the challenge says of a part only, in a file that is not read. Aresta et al. 2019, doi 10.1016/j.media.2019.05.010.
+patient a picture is, the challenge says of a part only, in a file that is not read. Aresta et al.
+2019, doi 10.1016/j.media.2019.05.010.
+
+Patches of the annotated whole slides (`wsi data patches`) lie in the same folders as `*.png`, with
+a table `<slide>.patches.csv` a slide: there the slide is the patient. Where pictures lie beside
+them patients are not known: nobody says of which slides these are.
 """
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 from models.datasets.items import NAMED_FAILURES, Item, Pictures
+from models.datasets.patch_table import PatchRow, read_patches
 from models.errors import DatasetError
 
 __all__ = ["is_bach", "list_bach"]
@@ -27,8 +34,16 @@ def is_bach(folder: Path) -> bool:
 
 
 def list_bach(folder: Path) -> Pictures:
-    """Raises DatasetError where the table is missing, or it and the folders contradict."""
+    """Raises DatasetError where a table is missing, or one and the folders contradict."""
     photos = _photos(folder)
+    patches = read_patches(photos, FOLDERS)
+    has_pictures = not patches or any(photos.glob("*/*.tif"))
+    pictures = _list_pictures(folder, photos) if has_pictures else []
+    items = (*pictures, *_list_patches(folder, photos, patches))
+    return Pictures(folder, "bach", items, CLASSES, patients_known=not has_pictures)
+
+
+def _list_pictures(folder: Path, photos: Path) -> list[Item]:
     listed = _read_table(photos / TABLE)
     items = [
         Item(
@@ -38,11 +53,30 @@ def list_bach(folder: Path) -> Pictures:
             patient=path.stem,
             mpp=PICTURE_MPP,
         )
-        for label, name in enumerate(FOLDERS)
-        for path in sorted((photos / name).glob("*.tif"))
+        for label, path in _files(photos, "*.tif")
     ]
-    _refuse_absent(photos, listed, items)
-    return Pictures(folder, "bach", tuple(items), CLASSES, patients_known=False)
+    _refuse_absent(photos / TABLE, listed, items)
+    return items
+
+
+def _list_patches(folder: Path, photos: Path, patches: dict[str, PatchRow]) -> list[Item]:
+    listed = {file: FOLDERS.index(row.folder) for file, row in patches.items()}
+    tables = photos / "*.patches.csv"
+    items = []
+    for folders_label, path in _files(photos, "*.png") if patches else ():
+        label = _label(path, folders_label, listed, tables)
+        row = patches[path.name]
+        where, xy = str(path.relative_to(folder)), (row.x0, row.y0)
+        items.append(Item(where, path, label, row.slide, slide=row.slide, mpp=row.mpp, xy=xy))
+    _refuse_absent(tables, listed, items)
+    return items
+
+
+def _files(photos: Path, pattern: str) -> Iterator[tuple[int, Path]]:
+    """With the label of their folder."""
+    for label, name in enumerate(FOLDERS):
+        for path in sorted((photos / name).glob(pattern)):
+            yield label, path
 
 
 def _photos(folder: Path) -> Path:
@@ -87,11 +121,11 @@ def _listed_label(path: Path, row: list[str]) -> int:
     return FOLDERS.index(row[1])
 
 
-def _refuse_absent(photos: Path, listed: dict[str, int], items: list[Item]) -> None:
+def _refuse_absent(table: Path, listed: dict[str, int], items: list[Item]) -> None:
     absent = sorted(set(listed) - {item.path.name for item in items})
     if absent:
         named = ", ".join(absent[:NAMED_FAILURES]) + (" …" if len(absent) > NAMED_FAILURES else "")
         raise DatasetError(
-            f"{len(absent)} pictures that {photos / TABLE} lists are not there: {named}; copy "
+            f"{len(absent)} pictures that {table} lists are not there: {named}; copy "
             "them again, or take out their lines"
         )

@@ -1,15 +1,17 @@
-"""Commands about labelled sets: report, split."""
+"""Commands about labelled sets: report, split, patches."""
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.options import AsJson, Quiet
-from service.cli.terminal import TerminalProgress, counted, print_json, say
+from service.cli.options import AsJson, Overwrite, Quiet, Reader
+from service.cli.terminal import TerminalProgress, counted, print_json, say, warn
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from models.datasets import Pictures
     from models.split import Split
 
@@ -103,6 +105,57 @@ def split(
         path = out.with_stem(f"{out.stem}-{i + 1}") if folds else out
         write_split(one, path)
         say(str(path))
+
+
+@data_app.command()
+def patches(
+    slides: Annotated[Path, typer.Argument(help="Folder of slides, each A01.svs with A01.xml.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the patches, to train on.")],
+    mpp: Annotated[float, typer.Option(help="um/px of the patches.")] = 0.42,
+    patch_px: Annotated[int, typer.Option(help="Side of a patch; 512 is a tile of 215 um.")] = 512,
+    coverage: Annotated[
+        float, typer.Option(help="Least part of a patch that its class covers, above 0.5.")
+    ] = 0.75,
+    min_tissue: Annotated[float, typer.Option(help="Least tissue fraction, 0 to 1.")] = 0.5,
+    mask: Annotated[str, typer.Option(help="saturation, lab or none.")] = "saturation",
+    slide_mpp: Annotated[
+        float | None,
+        typer.Option(help="um/px of all slides' level 0; counts more than what they state."),
+    ] = None,
+    reader: Reader = "auto",
+    mend: Annotated[
+        bool,
+        typer.Option("--mend", help="Mend outlines that cross themselves or leave the slide."),
+    ] = False,
+    upsample: Annotated[bool, typer.Option(help="Accept slides that are too coarse.")] = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Cuts annotated slides into labelled patches, a slide a patient, for the recipes of BACH.
+
+    Annotations are ImageScope's XML. The same command goes on where a stopped one was.
+    """
+    from service.patch_request import PatchRequest
+    from service.patching import cut_patches
+
+    request = PatchRequest(
+        mpp, patch_px, coverage, min_tissue, mask, slide_mpp, reader, mend, upsample
+    )
+    with TerminalProgress(quiet=quiet) as progress:
+        facts = cut_patches(slides, out, request, overwrite=overwrite, progress=progress)
+    print_json(facts) if as_json else _tell_patches(facts)
+
+
+def _tell_patches(facts: "Mapping[str, Any]") -> None:
+    for name, counts in facts["slides"].items():
+        say(f"{name}: " + ", ".join(f"{number:,} {what}" for what, number in counts.items()))
+    total = ", ".join(f"{number:,} {what}" for what, number in facts["patches"].items())
+    say(f"{facts['out']}{' (kept)' if facts['kept'] else ''}: {total}")
+    if others := facts["without_annotations"]:
+        say(f"without annotations, left out: {', '.join(others)}")
+    for warning in facts["warnings"]:
+        warn(warning)
 
 
 def _open(
