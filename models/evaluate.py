@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from models.evaluation.classes import (
     predict,
 )
 from models.evaluation.comparing import Difference, Scored, compare_models
+from models.evaluation.curves import History
 from models.evaluation.matching import Matching, match_classes
 from models.evaluation.record import Evaluation, differences_text
 from models.evaluation.scoring import cut_for, score_pictures
@@ -49,7 +50,7 @@ Progress = Callable[[int, int], None]
 @dataclass(frozen=True)
 class ScoredModel:
     """What the figures come from. label, predicted: int64 (n,), into `evaluation.classes`; prob:
-    float32 (n, classes); patient: str (n,)."""
+    float32 (n, classes); patient: str (n,). history: of its training, as its card has it."""
 
     name: str  # unique among those that are compared
     evaluation: Evaluation
@@ -57,6 +58,7 @@ class ScoredModel:
     prob: NDArray[np.float32]
     predicted: NDArray[np.int64]
     patient: NDArray[np.str_]
+    history: History = field(default_factory=dict)
 
     def measure(self, index: NDArray[np.int64]) -> dict[str, float]:
         """Figures on the rows of an index."""
@@ -175,7 +177,13 @@ def evaluate_classifier(
         figures = _figures(card, of_tiles, rounds)
         evaluation = replace(evaluation, cut_tiles=len(of_tiles.label), tile_metrics=figures)
     return ScoredModel(
-        name or card.name, evaluation, scores.label, scores.prob, scores.predicted, scores.patient
+        name or card.name,
+        evaluation,
+        scores.label,
+        scores.prob,
+        scores.predicted,
+        scores.patient,
+        card.metrics.get("training", {}).get("history", {}),
     )
 
 

@@ -22,6 +22,7 @@ from models.errors import ModelError, WeightsError
 from models.imagenet import IMAGENET
 from models.recipe import TrainConfig
 from models.training.fewshot import EpisodeRun
+from models.training.history import tell_history, write_curves
 from models.training.journal import Journal
 from models.training.looks import appearance_of
 from models.training.parallel import Processes, joined
@@ -134,6 +135,7 @@ def train(
         if processes.is_first:
             origin = _tell(run, parts, story)
             write_sides(parts, config, out)
+            write_curves(origin.training, out)
             release(config, weights_made, parts.validation, out, device, origin=origin)
         processes.wait()
         return out / f"{config.name}.json"
@@ -314,6 +316,7 @@ def _tell(run: Run, parts: Parts, story: Story) -> Origin:
             "tiles": len(parts.training),
             "patients": len(parts.training.patients),
             **name_sides(parts),
+            **tell_history(story.rows, run.config),
             "parameters": sum(parameter.numel() for parameter in parameters),
             "learning_parameters": sum(p.numel() for p in parameters if p.requires_grad),
         },

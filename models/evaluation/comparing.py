@@ -27,11 +27,12 @@ class Difference:
     figure: str
     interval: Interval
     favours: float
+    patients: int
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval leaves out zero."""
-        return self.interval.low > 0 or self.interval.high < 0
+        """Whether the interval leaves out zero. That of one patient is none."""
+        return self.patients > 1 and (self.interval.low > 0 or self.interval.high < 0)
 
 
 def compare_models(
@@ -46,6 +47,7 @@ def compare_models(
     for both. The first model is the one that the others are compared with.
     """
     (base, of_base), *others = models.items()
+    patients = len(np.unique(patient))
     found = []
     for name, of_other in others:
         shares: dict[str, list[bool]] = {}
@@ -63,7 +65,7 @@ def compare_models(
 
         intervals = bootstrap(label, patient, apart, rounds=rounds, seed=seed)
         found += [
-            Difference(name, base, figure, interval, float(np.mean(shares[figure][1:])))
+            Difference(name, base, figure, interval, float(np.mean(shares[figure][1:])), patients)
             for figure, interval in intervals.items()
         ]
     return found

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from models.evaluation.slides import ScoredSlide
 
 __all__ = [
+    "History",
     "draw_confusion",
     "draw_froc",
     "draw_precision_recall",
@@ -30,6 +31,7 @@ __all__ = [
     "draw_training",
 ]
 
+History = Mapping[str, Sequence[float | None]]
 Labels = NDArray[np.int64]
 Probs = NDArray[np.floating]
 
@@ -117,8 +119,8 @@ def draw_froc(models: Mapping[str, Froc]) -> bytes:
     return _png(figure)
 
 
-def draw_training(history: Mapping[str, Sequence[float]], *, chosen: int | None = None) -> bytes:
-    """history: by name, a number an epoch (NaN where it was not measured). Names with "loss" go to
+def draw_training(history: History, *, chosen: int | None = None) -> bytes:
+    """history: by name, a number an epoch (None where it was not measured). Names with "loss" go to
     the left axis, all others, which are between 0 and 1, to the right one. chosen: the epoch, from
     1, whose weights were kept."""
     from matplotlib.ticker import MaxNLocator
@@ -127,10 +129,11 @@ def draw_training(history: Mapping[str, Sequence[float]], *, chosen: int | None 
     right = axes.twinx()
     lines = []
     for (name, values), (colour, dash) in zip(history.items(), _styles(), strict=False):
-        known = np.isfinite(values)
+        numbers = np.asarray(values, np.float64)
+        known = np.isfinite(numbers)
         epochs = np.flatnonzero(known) + 1
         side = axes if "loss" in name else right
-        lines += side.plot(epochs, np.asarray(values)[known], dash, color=colour, label=name)
+        lines += side.plot(epochs, numbers[known], dash, color=colour, label=name)
     if chosen is not None:
         axes.axvline(chosen, color="0.7", linewidth=1)
     axes.set(xlabel="epoch", ylabel="loss")

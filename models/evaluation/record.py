@@ -25,6 +25,9 @@ LABELS = {
     "macro_average_precision": "average precision, mean",
 }
 
+FEW_PATIENTS = 10
+"""Resamples of fewer are hardly others than the whole."""
+
 TITLE_BY_TILE = "by tile: {tiles:,} tiles of these pictures, each with its picture's label"
 
 
@@ -84,6 +87,11 @@ class Evaluation:
             found.append(
                 "the set does not say of which patient a picture is: intervals are over pictures, "
                 "and narrower than they would be over patients"
+            )
+        elif self.patients < FEW_PATIENTS:
+            found.append(
+                f"intervals over so few patients ({self.patients}) are too narrow: resamples of fewer "
+                f"than {FEW_PATIENTS} say little"
             )
         seen = sum(self.patients_of.get(part, 0) for part in ("train", "validation"))
         if self.part is None and seen:

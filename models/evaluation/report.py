@@ -96,6 +96,10 @@ def _pictures(assessment: Assessment) -> Iterator[Picture]:
         drawn = curves.draw_confusion(counts, one.evaluation.classes)
         file = "confusion.png" if len(models) == 1 else f"confusion-{number}.png"
         yield Picture(file, f"Confusion: {one.name}", drawn)
+    for number, one in enumerate(models, 1):
+        if one.history:
+            file = "training.png" if len(models) == 1 else f"training-{number}.png"
+            yield Picture(file, f"Training: {one.name}", curves.draw_training(one.history))
 
 
 def _curves(models: Sequence[ScoredModel], i: int, suffix: str) -> Iterator[Picture]:

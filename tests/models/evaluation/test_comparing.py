@@ -32,6 +32,13 @@ def test_a_model_is_not_better_than_itself():
     assert found.favours == 0.0
 
 
+def test_one_patient_makes_no_difference_clear():
+    models = {"base": right_in(0.6, 0), "better": right_in(0.9, 1)}
+    (found,) = compare_models(models, LABEL, np.repeat("p0", 400), rounds=20)
+    assert found.interval.low == found.interval.high > 0.2
+    assert not found.is_clear
+
+
 def test_pairing_sees_what_separate_intervals_hide():
     """Patients differ much, the second model is right in one picture a patient more in each."""
     rng = np.random.default_rng(0)

@@ -65,5 +65,5 @@ def test_found_regions_are_drawn() -> None:
 
 
 def test_epochs_that_were_not_measured_are_left_out() -> None:
-    history = {"loss": [0.9, 0.5, 0.4], "validation AUC": [np.nan, 0.8, np.nan]}
+    history = {"loss": [0.9, 0.5, 0.4], "validation AUC": [None, 0.8, None]}
     assert share_of(pixels(draw_training(history, chosen=2)), COLOURS[0]) > 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.card import write_card
+from models.card import read_card, write_card
 from models.evaluate import Assessment, assess, select_pictures
 from models.evaluation.report import write_report
 from models.evaluation.slides import evaluate_slides
@@ -104,3 +104,16 @@ def test_other_files_of_the_folder_are_left_alone(two: Assessment, tmp_path: Pat
     assert (tmp_path / "report" / "notes.txt").read_text() == "mine"
     assert (tmp_path / "report" / "roc.png").read_bytes().startswith(b"\x89PNG")
     assert not list((tmp_path / "report").glob("*.partial"))
+
+
+def test_a_model_whose_card_tells_its_training_has_its_curves_in_the_report(tmp_path: Path):
+    (model,) = write_models(tmp_path, (0.5,))
+    history = {"loss": [0.9, 0.5], "validation AUC": [None, 0.8]}
+    write_card(replace(read_card(model), metrics={"training": {"history": history}}), model)
+    data = write_published(make_tiles(), tmp_path / "data")
+
+    page = write_report(assess([model], select_pictures(data), rounds=5), tmp_path / "report")
+
+    drawn = (tmp_path / "report" / "training.png").read_bytes()
+    assert drawn.startswith(b"\x89PNG")
+    assert "Training: model-0" in page.read_text("utf-8")
