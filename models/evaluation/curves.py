@@ -148,7 +148,9 @@ def draw_slides(slides: Sequence[ScoredSlide]) -> bytes:
     columns = min(len(slides), SLIDES_A_ROW)
     bands = -(-len(slides) // columns)
     figure = _blank(2.2 * columns + 1.0, 4.6 * bands)
-    axes = figure.subplots(2 * bands, columns, squeeze=False)
+    shapes = [slide.truth.shape for slide in slides]
+    width = [max(w / h for h, w in shapes[i::columns]) for i in range(columns)]
+    axes = figure.subplots(2 * bands, columns, squeeze=False, width_ratios=width)
     for axis in axes.flat:
         axis.set_axis_off()
     for i, slide in enumerate(slides):
