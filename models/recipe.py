@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,25 @@ import numpy as np
 from models.ensemble.config import EnsembleConfig, refuse_learning
 from models.errors import DatasetError
 from models.training.augment import AugmentConfig
+from models.training.fields import check_choice, check_fields, check_rgb, check_texts
 from models.training.freezing import FREEZING
 from models.training.losses import LOSSES
 from models.training.schedules import SCHEDULES, scale_rate
+from models.training.tables import (
+    DataConfig,
+    FewShotConfig,
+    PretrainConfig,
+    TeachConfig,
+    refuse_unheard,
+)
+from wsi.geometry import MPP_RANGE, TILE_PX_RANGE
 
 __all__ = [
     "RECIPES",
     "DataConfig",
     "FewShotConfig",
     "PretrainConfig",
+    "TeachConfig",
     "TrainConfig",
     "parse_changes",
     "read_recipe",
@@ -32,6 +42,8 @@ __all__ = [
 RECIPES = Path(__file__).parent / "recipes"
 
 RANGES = {
+    "tile_px": TILE_PX_RANGE,
+    "mpp": MPP_RANGE,
     "seed": (0, 2**62),
     "input_px": (0, 4096),
     "decay_epochs": (0, 10**6),
@@ -52,7 +64,7 @@ RANGES = {
     "validate_every": (1, 10**6),
     "bootstrap_rounds": (1, 10**6),
 }
-"""Smallest and largest value. What the card holds as well is checked by the card."""
+"""Smallest and largest value."""
 
 CHOICES = {
     "start": ("random", "imagenet"),
@@ -71,70 +83,6 @@ CHOICES = {
 SMOKE_TILES = 8
 SMOKE_BATCH = 4
 SMOKE_PX = 64
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """layout: a name of models.datasets.LAYOUTS; none: looked for. how: tile (as they are, padded
-    with white), resize (the whole picture) or tiles (the picture cut up at the recipe's mpp).
-    magnification: only pictures of this one; 0 takes all. subtypes: they are the classes. split:
-    idc (the repository's, models/splits/idc.json), drawn (by patient, from `split_seed`, class
-    shares alike within `tolerance`) or none (validated on what it learned from). limit: most tiles
-    of a class in a part; 0 takes all.
-    """
-
-    layout: str = ""
-    how: str = "tile"
-    magnification: int = 0
-    subtypes: bool = False
-    split: str = "idc"
-    split_seed: int = 0
-    tolerance: float = 0.05
-    limit: int = 0
-
-    def __post_init__(self) -> None:
-        _check_choice("data.how", self.how, ("tile", "resize", "tiles"))
-        _check_choice("data.split", self.split, ("idc", "drawn", "none"))
-
-
-@dataclass(frozen=True)
-class PretrainConfig:
-    """Self-supervised training that comes before, where ImageNet weights are not to be had.
-
-    learning_rate: for batches of 256; that of others is in proportion, as in SimSiam's paper.
-    """
-
-    epochs: int = 20
-    crop_px: int = 40
-    batch_size: int = 128
-    learning_rate: float = 0.05
-    weight_decay: float = 1e-4
-
-
-@dataclass(frozen=True)
-class FewShotConfig:
-    """Episodes of prototypical networks. shots: support tiles of a class, queries: tiles of a class
-    that are told apart by them; 0 shots: no episodes. episodes: in an epoch.
-    """
-
-    shots: int = 0
-    queries: int = 5
-    episodes: int = 50
-
-
-@dataclass(frozen=True)
-class TeachConfig:
-    """Distillation (models.training.teaching). teachers: names of recipes whose finished runs lie
-    in the same folder of runs; none: only the labels teach. share: of the teachers' mean answer in
-    what is learned, 0 to 1; the label has the rest.
-    """
-
-    teachers: tuple[str, ...] = ()
-    share: float = 0.5
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1:
-            raise DatasetError(f"recipe: teach.share is {self.share!r}; use 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -213,25 +161,28 @@ class TrainConfig:
     card: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        for name, (low, high) in RANGES.items():
-            value: Any = getattr(self, name)
-            kind = int if isinstance(getattr(type(self), name), int) else (int, float)
-            if not isinstance(value, kind) or not low <= value <= high:
-                raise DatasetError(f"recipe: {name} is {value!r}; use {low:g} to {high:g}")
         for name, known in CHOICES.items():
-            _check_choice(name, getattr(self, name), known)
+            check_choice(name, getattr(self, name), known)
+        check_fields(self, RANGES)
+        check_texts("classes", self.classes, least=2)
         if self.positive_class:
-            _check_choice("positive_class", self.positive_class, self.classes)
-        is_one = not self.ensemble.members
-        if is_one and not all(_is_phase(phase, self.tile_px) for phase in self.phases or ((),)):
-            raise DatasetError(
-                f"recipe: phases is {self.phases!r}; use pairs of epochs and crop, the crop at "
-                f"most {self.tile_px} px"
-            )
+            check_choice("positive_class", self.positive_class, self.classes)
+        check_rgb("mean", self.mean, (0, 1))
+        check_rgb("std", self.std, (0, 1))
+        if not isinstance(self.card, Mapping):
+            raise DatasetError(f"recipe: card is {self.card!r}; use a table of texts")
+        if not self.ensemble.members:
+            _check_learning(self)
 
     @property
     def positive_index(self) -> int:
         return self.classes.index(self.positive_class or self.classes[-1])
+
+    @property
+    def blank_label(self) -> int:
+        """The class of empty glass, where tiles are replaced by it; else 0."""
+        named = self.augment.blank_class if self.augment.blank else ""
+        return self.classes.index(named) if named else 0
 
     @property
     def epochs(self) -> int:
@@ -256,6 +207,8 @@ class TrainConfig:
         said = asdict(replace(self, card={}, reported=""))
         del said["ensemble"]  # of several networks, each of which has its own recipe
         del said["calibration"]  # comes after them
+        if not self.augment.blank_class:  # as in runs that are older than the field
+            del said["augment"]["blank_class"]
         return json.dumps(said, sort_keys=True)
 
 
@@ -280,16 +233,31 @@ def read_recipe(source: str | Path, changes: Mapping[str, Any] | None = None) ->
         path = RECIPES / f"{source}.toml"
     try:
         said = _merged(tomllib.loads(path.read_text("utf-8")), changes or {})
-        tables = {name: kind(**said.get(name, {})) for name, kind in TABLES.items()}
-        config = TrainConfig(**said | tables)
+        tables = {name: _table(kind, name, said.get(name, {})) for name, kind in TABLES.items()}
+        config: TrainConfig = _table(TrainConfig, "", said | tables)
     except FileNotFoundError as error:
         known = ", ".join(sorted(found.stem for found in RECIPES.glob("*.toml")))
         raise DatasetError(f"no recipe {source}; use {known}, or a .toml file") from error
-    except (OSError, TypeError, ValueError, AttributeError) as error:
+    except (OSError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise DatasetError(f"{path} is not a training recipe ({error})") from error
     if config.ensemble.members:
         refuse_learning(config, TrainConfig(config.name))
+    elif config.few_shot.shots:
+        refuse_unheard(config, TrainConfig(config.name))
     return config
+
+
+def _table(kind: type[Any], name: str, said: Any) -> Any:
+    """Raises DatasetError where that is no table, or has a field that its kind lacks."""
+    if not isinstance(said, dict):
+        raise DatasetError(f"recipe: {name} is {said!r}; it is a table, set {name}.FIELD")
+    known = [field.name for field in fields(kind)]
+    if strange := sorted(set(said) - set(known)):
+        prefix = f"{name}." if name else ""
+        raise DatasetError(
+            f"recipe: there is no field {prefix}{strange[0]}; use {', '.join(known)}"
+        )
+    return kind(**said)
 
 
 def parse_changes(texts: Sequence[str]) -> dict[str, Any]:
@@ -306,6 +274,11 @@ def parse_changes(texts: Sequence[str]) -> dict[str, Any]:
         holder = changes
         for part in table:
             holder = holder.setdefault(part, {})
+            if not isinstance(holder, dict):
+                raise DatasetError(
+                    f"--set {text}: {part} was set to {holder!r} before, and that has no fields; "
+                    "leave one of the two out"
+                )
         holder[name] = _value(value.strip())
     return changes
 
@@ -313,7 +286,7 @@ def parse_changes(texts: Sequence[str]) -> dict[str, Any]:
 def _value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
 
 
@@ -323,7 +296,8 @@ def shrunk(config: TrainConfig) -> TrainConfig:
     Without its teachers, which would have to be trained first.
     """
     split = "none" if config.data.split == "drawn" else config.data.split  # of a few pictures
-    crop_px = config.tile_px if config.input_px else min(config.tile_px, SMOKE_PX)
+    is_whole = config.input_px or all(crop == config.tile_px for _, crop in config.phases)
+    crop_px = config.tile_px if is_whole else min(config.tile_px, SMOKE_PX)
     return replace(
         config,
         name=f"{config.name}-smoke",
@@ -346,17 +320,53 @@ def shrunk(config: TrainConfig) -> TrainConfig:
     )
 
 
-def _merged(fields: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(said: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Tuples for lists, all the way down; a table keeps what its change does not name."""
-    merged = _tuples(dict(fields))
+    merged: dict[str, Any] = _tuples(dict(said))
     for name, value in _tuples(dict(changes)).items():
-        merged[name] = merged.get(name, {}) | value if isinstance(value, dict) else value
-    return dict(merged)
+        is_table = isinstance(value, dict) and isinstance(merged.get(name), dict)
+        merged[name] = merged[name] | value if is_table else value
+    return merged
 
 
-def _check_choice(name: str, value: Any, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise DatasetError(f"recipe: {name} is {value!r}; use {', '.join(known)}")
+def _check_learning(config: TrainConfig) -> None:
+    """Of one network. Raises DatasetError."""
+    is_list = isinstance(config.phases, tuple) and config.phases
+    if not is_list or not all(_is_phase(phase, config.tile_px) for phase in config.phases):
+        raise DatasetError(
+            f"recipe: phases is {config.phases!r}; use pairs of epochs and crop, the crop at "
+            f"most {config.tile_px} px"
+        )
+    may_pretrain = config.start == "imagenet" and config.without_imagenet == "pretrain"
+    if may_pretrain and config.pretrain.crop_px > config.tile_px:
+        raise DatasetError(
+            f"recipe: pretrain.crop_px is {config.pretrain.crop_px}; use at most tile_px, "
+            f"{config.tile_px}"
+        )
+    if config.sampler == "balanced" and config.loss == "weighted":
+        raise DatasetError(
+            "recipe: sampler is 'balanced' and loss is 'weighted', which both make rare classes "
+            "count as much as others: together they would count more; use one of the two"
+        )
+    if config.augment.blank:
+        _check_blank(config)
+
+
+def _check_blank(config: TrainConfig) -> None:
+    """Raises DatasetError where empty glass would be learned as a class that it is not."""
+    share, named = config.augment.blank, config.augment.blank_class
+    if config.few_shot.shots:
+        raise DatasetError(
+            f"recipe: augment.blank is {share}, but the tiles of an episode keep their classes: "
+            "empty glass would be learned as each of them; set augment.blank to 0"
+        )
+    if named:
+        check_choice("augment.blank_class", named, config.classes)
+    elif len(config.classes) > 2 or config.positive_index == 0:
+        raise DatasetError(
+            f"recipe: augment.blank is {share}, but which of {', '.join(config.classes)} empty "
+            "glass is, is not said; name it as augment.blank_class, or set augment.blank to 0"
+        )
 
 
 def _is_phase(phase: Any, tile_px: int) -> bool:

@@ -169,4 +169,10 @@ def _read_table(path: Path) -> list[dict[str, str]]:
         ) from error
     if not rows:
         raise DatasetError(f"{path} lists no tile")
+    for line, row in enumerate(rows, 2):  # below the titles
+        if int(row["label"]) not in range(len(CLASSES)):
+            raise DatasetError(
+                f"{path}, line {line}: the label of a tile of patient {row['patient']} is "
+                f"{row['label']}; use 0 ({CLASSES[0]}) or 1 ({CLASSES[1]})"
+            )
     return rows

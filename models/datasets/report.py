@@ -104,7 +104,7 @@ class DataReport:
         return f"{self.patients:,} patients{whole}" if self.patients_known else "unknown patients"
 
     def _counts(self) -> Iterator[str]:
-        if self.patients_known:
+        if self.by_patient:
             each = sorted(sum(counts.values()) for counts in self.by_patient.values())
             yield f"pictures a patient: {each[0]} to {each[-1]}, median {float(np.median(each)):g}"
         for name, counts in (

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import csv
+import fcntl
+import glob
 import hashlib
-from collections.abc import Callable, Iterable
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,13 +29,15 @@ from wsi.store.folder import partial_path
 from wsi.store.rows import RowLayout, RowStore, RowWriter
 from wsi.store.tiles import shard_tiles
 
-__all__ = ["LabelledStore", "decoded"]
+__all__ = ["LabelledStore", "decoded", "shared_store"]
 
 KIND = "labelled"
 CHUNK_BYTES = 1 << 16  # of pixels: a batch drawn at random unpacks this for each row
 LOOKS = "pictures.csv"
 
 Progress = Callable[[int, int], None]
+
+logger = logging.getLogger(__name__)
 
 
 def decoded(
@@ -60,6 +69,63 @@ def decoded(
         _write_looks(partial_path(store) / LOOKS, pictures, looks)
         writer.finish()
     return _opened(pictures, store, cut, made_from)
+
+
+def shared_store(
+    pictures: Pictures, folder: Path, *, how: str = "tile", px: int, mpp: float | None = None
+) -> LabelledStore:
+    """As decoded(), into a store in `folder` whose name tells what it is made from.
+
+    Two who want the same take turns. Where the pictures have changed they are decoded anew; of the
+    stores of what they were before only the last is kept, which somebody may still be reading.
+    """
+    cut = Cut(how, px, mpp)
+    series = _series(pictures, cut)
+    digest = _sha256(json.dumps(_made_from(pictures, cut), sort_keys=True))
+    store = folder / f"{series}-{digest[:8]}.zarr"
+    if store.exists():
+        return decoded(pictures, store, how=how, px=px, mpp=mpp)
+    with _turn(folder):
+        made = decoded(pictures, store, how=how, px=px, mpp=mpp)
+        _remove_older(store, series)
+    return made
+
+
+def _series(pictures: Pictures, cut: Cut) -> str:
+    """What the names of stores begin with that only changes of the files tell apart."""
+    folder = pictures.folder.resolve()
+    magnifications = sorted({item.magnification or 0 for item in pictures.items})
+    way = _sha256(f"{folder} {pictures.layout} {magnifications} {cut.mpp}")
+    return f"{folder.name}-{cut.how}-{cut.px}px-{way[:8]}"
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@contextmanager
+def _turn(folder: Path) -> Iterator[None]:
+    """Waits while another process decodes into the folder. Where the file system has no locks
+    nobody waits, and who comes second is told so by the store's own writer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_older(store: Path, series: str) -> None:
+    """All of the series but this one and the last before it that was finished."""
+    others = [path for path in store.parent.glob(f"{glob.escape(series)}-*") if path != store]
+    finished = [path for path in others if path.suffix == store.suffix]
+    kept = max(finished, key=lambda path: path.stat().st_mtime_ns, default=None)
+    for path in others:
+        if path != kept:
+            logger.info("%s: removed; its pictures have changed since", path)
+            shutil.rmtree(path, ignore_errors=True)
 
 
 class Source(Protocol):

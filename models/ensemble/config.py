@@ -8,6 +8,7 @@ from typing import Any
 
 from models.ensemble.members import CLASSICAL
 from models.errors import DatasetError
+from models.training.fields import check_fields, check_texts
 
 __all__ = ["EnsembleConfig", "refuse_learning"]
 
@@ -66,18 +67,18 @@ class EnsembleConfig:
     is_small: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("trees", "rounds", "most"):
-            value: Any = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise DatasetError(f"recipe: ensemble.{name} is {value!r}; use 1 or more")
+        check_fields(self, dict.fromkeys(("trees", "rounds", "most"), (1, 10**9)), "ensemble")
+        check_texts("ensemble.members", self.members)
+        check_texts("ensemble.classical", self.classical)
+        if not isinstance(self.changes, Mapping):
+            raise DatasetError(
+                f"recipe: ensemble.changes is {self.changes!r}; it is a table, set "
+                "ensemble.changes.FIELD"
+            )
         strange = [kind for kind in self.classical if kind not in CLASSICAL]
         if strange:
             raise DatasetError(
                 f"recipe: ensemble.classical has {strange[0]!r}; use {', '.join(CLASSICAL)}"
-            )
-        if len(set(self.members)) < len(self.members):
-            raise DatasetError(
-                f"recipe: ensemble.members is {', '.join(self.members)}; name each once"
             )
 
     def shrunk(self) -> EnsembleConfig:

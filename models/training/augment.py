@@ -12,12 +12,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from models.training.fields import check_fields
+
 __all__ = ["AugmentConfig", "augment"]
 
 # Optical densities of hematoxylin, eosin and DAB: Ruifrok & Johnston 2001, Anal Quant Cytol Histol
 # 23:291, as scikit-image normalises them.
 STAINS = torch.tensor([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 BLUR = torch.tensor([1.0, 2.0, 1.0])
+RANGES = {
+    "stain_scale": (0, 10),
+    "stain_shift": (0, 10),
+    "brightness": (0, 10),
+    "contrast": (0, 10),
+    "blur": (0, 1),
+    "warp": (0, 1),
+    "scale": (0, 0.99),
+    "white": (0, 1),
+    "blank": (0, 1),
+}
 
 
 @dataclass(frozen=True)
@@ -26,7 +39,8 @@ class AugmentConfig:
     brightness, contrast: sigma, pixels in 0..1. blur: largest share of a 3x3 binomial blur mixed
     in; half of it is taken away to sharpen. warp: share of tiles turned by any angle and scaled.
     scale: largest relative change of scale. white: share of tiles that lose a side to white.
-    blank: share of tiles replaced by empty background.
+    blank: share of tiles replaced by empty background. blank_class: what that is; by default the
+    first of two classes, if the other one is the positive class.
     """
 
     stain_scale: float = 0.2
@@ -38,15 +52,28 @@ class AugmentConfig:
     scale: float = 0.15
     white: float = 0.03
     blank: float = 0.01
+    blank_class: str = ""
+
+    def __post_init__(self) -> None:
+        check_fields(self, RANGES, "augment")
 
 
 def augment(
-    rgb: Tensor, label: Tensor, crop_px: int, config: AugmentConfig, generator: torch.Generator
+    rgb: Tensor,
+    label: Tensor,
+    crop_px: int,
+    config: AugmentConfig,
+    generator: torch.Generator,
+    *,
+    blank_label: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """uint8 (n, h, w, 3) → float (n, 3, crop_px, crop_px) in 0..1, and the labels to learn."""
+    """uint8 (n, h, w, 3) → float (n, 3, crop_px, crop_px) in 0..1, and the labels to learn.
+
+    blank_label: of empty background.
+    """
     pixels = rgb.permute(0, 3, 1, 2).float() / 255
     pixels = _cover_side(pixels, config.white, generator)
-    pixels, label = _blank(pixels, label, config.blank, generator)
+    pixels, label = _blank(pixels, label, config.blank, blank_label, generator)
     pixels = _turn(pixels, generator)
     pixels = _warp(pixels, config, generator)
     pixels = _crop(pixels, crop_px, generator)
@@ -75,7 +102,7 @@ def _cover_side(pixels: Tensor, share: float, generator: torch.Generator) -> Ten
 
 
 def _blank(
-    pixels: Tensor, label: Tensor, share: float, generator: torch.Generator
+    pixels: Tensor, label: Tensor, share: float, blank_label: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Empty glass is no tumour, a thing that tiles with tissue never say."""
     if not share:  # its grain is as many random numbers as the batch has pixels
@@ -84,7 +111,7 @@ def _blank(
     glass = 1 - 0.12 * torch.rand((len(pixels), 3, 1, 1), generator=generator).to(pixels.device)
     grain = 0.01 * _normal(pixels, tuple(pixels.shape), generator)
     pixels = torch.where(chosen[:, None, None, None], glass + grain, pixels)
-    return pixels, label.masked_fill(chosen, 0)
+    return pixels, label.masked_fill(chosen, blank_label)
 
 
 def _turn(pixels: Tensor, generator: torch.Generator) -> Tensor:

@@ -40,6 +40,7 @@ class Feed:
             crop_px,
             changes or self._config.augment,
             generator,
+            blank_label=self._config.blank_label,
         )
         return self._resized(pixels), learned
 

@@ -113,6 +113,7 @@ def _require_alike(config: TrainConfig, split: str, card: ModelCard) -> None:
         "classes": (tuple(card.classes), config.classes),
         "tile_px": (card.tile_px, config.tile_px),
         "mpp": (card.mpp, config.mpp),
+        "input_px": (card.input_px, config.input_px or config.tile_px),
         "split": (card.split, split),
     }
     for field, (found, mine) in wanted.items():

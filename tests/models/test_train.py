@@ -62,7 +62,7 @@ THOROUGH = replace(
     optimizer="adamw",
     learning_rate=0.01,
     loss="weighted",
-    sampler="balanced",
+    sampler="all",
     schedule="plateau",
     patience=1,
     stop_after=3,
@@ -76,8 +76,14 @@ THOROUGH = replace(
     [
         SMALL,
         replace(THOROUGH, precision="float16"),
-        replace(THOROUGH, precision="bfloat16", loss="focal", schedule="one-cycle"),
-        replace(SMALL, few_shot=FewShotConfig(shots=2, queries=2, episodes=3)),
+        replace(
+            THOROUGH,
+            precision="bfloat16",
+            loss="focal",
+            sampler="balanced",
+            schedule="one-cycle",
+        ),
+        replace(SMALL, few_shot=FewShotConfig(shots=2, queries=2, episodes=3), augment=STILL),
         replace(SMALL, architecture="dropping"),
     ],
     ids=["sgd", "adamw-float16", "adamw-bfloat16", "episodes", "dropout"],
@@ -145,7 +151,8 @@ def test_a_killed_run_ends_in_the_weights_of_one_that_was_not(
 
 
 def test_a_recipe_that_freezes_all_that_learns_is_refused(data: Path, tmp_path: Path):
-    config = replace(SMALL, few_shot=FewShotConfig(shots=2, queries=2), freeze="backbone")
+    few_shot = FewShotConfig(shots=2, queries=2)
+    config = replace(SMALL, few_shot=few_shot, freeze="backbone", augment=STILL)
 
     with pytest.raises(DatasetError, match="leaves nothing to learn"):
         train(config, data, tmp_path, device="cpu")

@@ -103,6 +103,21 @@ def test_another_programs_tiles_csv_is_refused(tmp_path: Path, table: bytes):
         load_tiles(tmp_path)
 
 
+@pytest.mark.parametrize("label", [7, -1, 2])
+def test_a_label_that_is_none_names_the_tile(tmp_path: Path, label: int):
+    write_packed(make_tiles(("1", "2")), tmp_path)
+    table = tmp_path / "tiles.csv"
+    lines = table.read_text().splitlines()
+    cells = lines[10].split(",")
+    lines[10] = ",".join([*cells[:3], str(label), *cells[4:]])
+    table.write_text("\n".join(lines))
+    with pytest.raises(
+        DatasetError,
+        match=rf"tiles\.csv, line 11: the label of a tile of patient 2 is {label}; use 0 \(non",
+    ):
+        load_tiles(tmp_path)
+
+
 def test_a_picture_that_claims_impossible_sizes_is_damaged(tmp_path: Path):
     write_published(make_tiles(), tmp_path)
     bomb = next(tmp_path.glob("1/1/*.png"))

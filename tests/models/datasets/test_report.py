@@ -47,6 +47,23 @@ def test_counts_are_by_class_patient_part_and_size(tmp_path: Path):
     assert report.problems == ()
 
 
+@pytest.mark.parametrize("split", [None, two_sides("14-3")])
+def test_a_set_of_empty_folders_is_reported_as_empty(tmp_path: Path, split: Split | None):
+    for name in ("cancer", "not_cancer"):
+        (tmp_path / name).mkdir()
+    report = examine(open_data(tmp_path), split)
+    assert report.by_class == {
+        "not_cancer": {"pictures": 0, "patients": 0},
+        "cancer": {"pictures": 0, "patients": 0},
+    }
+    assert "two-folders, 0 pictures of 0 patients" in report.to_text()
+    assert report.problems[-2:] == (
+        "class not_cancer has no picture",
+        "class cancer has no picture",
+    )
+    json.dumps(report.to_json())
+
+
 def test_damaged_files_have_a_name_and_a_reason(tmp_path: Path):
     write_flat(tmp_path, breakhis_names({"14-1": "B_A", "14-2": "M_DC"}))
     cut, empty, gone, _ = sorted(tmp_path.glob("*.png"))

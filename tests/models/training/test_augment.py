@@ -78,6 +78,13 @@ def test_a_blanked_tile_is_empty_and_no_tumour():
     assert pixels.std(axis=(2, 3)).max() < 0.02
 
 
+def test_a_blanked_tile_is_of_the_class_that_is_named():
+    rgb, label = make_batch(8)
+    config = AugmentConfig(blank=1, blank_class="normal")
+    _, learned = augment(rgb, label, 50, config, torch.Generator().manual_seed(0), blank_label=2)
+    assert learned.tolist() == [2] * 8
+
+
 def test_white_covers_one_side_and_never_more_than_three_fifths():
     config = AugmentConfig(
         stain_scale=0, stain_shift=0, brightness=0, contrast=0, blur=0, warp=0, white=1, blank=0
