@@ -236,32 +236,36 @@ def test_an_equal_result_is_kept_and_another_is_not_written_over(copied: Path, t
     before = content_of(out)
     assert cut_patches(copied, out, REQUEST)["kept"] is True
     write_drawn(copied / "A02.xml", [region_xml(DRAWN["Benign"], "Benign")])
-    with pytest.raises(ResultExists, match="out holds something else"):
+    with pytest.raises(ResultExists, match="out was not cut from these slides"):
         cut_patches(copied, out, REQUEST)
     assert content_of(out) == before
     facts = cut_patches(copied, out, REQUEST, overwrite=True)
     assert facts["slides"]["A02"]["invasive"] == 0 < facts["slides"]["A01"]["invasive"]
 
 
-def test_what_was_begun_with_other_options_is_not_gone_on_with(copied: Path, tmp_path: Path):
+def test_what_was_begun_with_other_options_is_not_gone_on_with(
+    slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("service.patching.BATCH_BYTES", 10 * 3 * PX**2)
     out = tmp_path / "out"
 
-    class StoppedAtOnce(Silent):
-        begun = 0
+    class StoppedInTheFirst(Silent):
+        steps = 0
 
         def advance(self, done: int) -> None:
-            self.begun += 1
+            self.steps += 1
 
         def should_stop(self) -> bool:
-            return self.begun > 2  # two slides are hashed, one batch is written
+            return self.steps > 2  # two slides are hashed, ten patches are written
 
     with pytest.raises(Stopped):
-        cut_patches(copied, out, REQUEST, progress=StoppedAtOnce())
-    other = replace(REQUEST, patch_px=32)
+        cut_patches(slides, out, REQUEST, progress=StoppedInTheFirst())
+    assert len(list(partial_path(out).rglob("*.png"))) == 10
+    other = replace(REQUEST, patch_px=128)
     with pytest.raises(StoreMismatch, match="begun with other slides, annotations or options"):
-        cut_patches(copied, out, other)
-    cut_patches(copied, out, other, overwrite=True)
-    assert {read_rgb(item.path).shape for item in open_data(out).items} == {(32, 32, 3)}
+        cut_patches(slides, out, other)
+    cut_patches(slides, out, other, overwrite=True)
+    assert {read_rgb(item.path).shape for item in open_data(out).items} == {(128, 128, 3)}
 
 
 def test_two_at_the_same_time_are_refused(slides: Path, tmp_path: Path):
