@@ -19,7 +19,7 @@ from service.batch_list import BatchTask
 from service.cluster import TaskProgress, connect, own_device
 from service.progress import Progress, Silent
 from service.request import HeatmapRequest
-from wsi.identity import public_path
+from wsi.address import hide_secrets, public_path
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -177,9 +177,9 @@ def _lost_its_worker(error: BaseException | None) -> bool:
 
 
 def _failed(task: BatchTask, reason: str) -> BatchRow:
-    slide = public_path(task.request.slide)
-    reason = reason.replace(task.request.slide, slide)  # the table is shared, passwords are not
-    return BatchRow(slide, str(task.folder), "failed", reason=reason)
+    slide = task.request.slide
+    reason = hide_secrets(reason, slide)  # the table is shared, passwords are not
+    return BatchRow(public_path(slide), str(task.folder), "failed", reason=reason)
 
 
 def _row(task: BatchTask, manifest: dict[str, Any], run: dict[str, Any], *, kept: bool) -> BatchRow:

@@ -1,6 +1,7 @@
 """Which slides a batch has, and where each one's result goes."""
 
 import csv
+import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -9,7 +10,8 @@ from pathlib import Path
 from service.errors import InvalidRequest
 from service.request import HeatmapRequest
 from service.results import MANIFEST, SCORES
-from wsi.identity import public_url
+from wsi.address import check_address, public_path, public_url, query_sha256
+from wsi.errors import SlideNotFound
 
 __all__ = ["SUFFIXES", "BatchTask", "list_slides"]
 
@@ -22,6 +24,11 @@ OWN_PICTURES = (".truth.png", ".mask.png", ".mask-picture.png")
 """What `wsi phantom` and `wsi mask` write: of a slide, and none itself."""
 
 COLUMNS = ("path", "mpp", "mask")
+HOW = (
+    "a list is a CSV, separated by commas, in UTF-8, with the columns path,mpp,mask (the last two "
+    "may be left out); for one slide use `wsi heatmap`"
+)
+SHOWN = 60  # characters of what stands in the place of column names
 
 
 @dataclass(frozen=True)
@@ -102,22 +109,37 @@ def _series_uid(path: Path) -> str:
 
 
 def _read_list(path: Path, template: HeatmapRequest) -> Iterator[HeatmapRequest]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        table = csv.DictReader(file)
-        try:
-            columns = list(table.fieldnames or ())
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            table = csv.reader(file, strict=True)  # which refuses a quotation mark left open
             rows = [(table.line_num, row) for row in table]
-        except (UnicodeDecodeError, csv.Error) as error:
+    except (UnicodeDecodeError, csv.Error) as error:
+        why = "no text in UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+        why = "a quotation mark is not closed" if why == "unexpected end of data" else why
+        raise InvalidRequest(f"{path}: it is no CSV ({why}); {HOW}") from error
+    columns = _columns(path, rows[0][1] if rows else [])
+    for line, row in rows[1:]:
+        if len(row) > len(columns):
             raise InvalidRequest(
-                f"{path}: it is no CSV ({error}); for one slide use `wsi heatmap`"
-            ) from error
-    if "path" not in columns or set(columns) - set(COLUMNS):
-        raise InvalidRequest(
-            f"{path}: its columns are {', '.join(columns) or 'none'}; "
-            f"use {','.join(COLUMNS)} (the last two may be left out)"
-        )
-    for line, row in rows:
-        yield _request_of(row, path, line, template)
+                f"{path}, line {line}: {len(row)} fields under {len(columns)} columns; put what "
+                'holds a comma between quotation marks "'
+            )
+        if row:
+            yield _request_of(dict(zip(columns, row, strict=False)), path, line, template)
+
+
+def _columns(path: Path, row: list[str]) -> list[str]:
+    names = [name.strip() for name in row]
+    if set(names) - set(COLUMNS) or "path" not in names:
+        shown = ascii(", ".join(names))[1:-1]  # of a slide in place of a list: anything
+        raise InvalidRequest(f"{path}: its columns are {_shortened(shown) or 'none'}; {HOW}")
+    if len(set(names)) < len(names):
+        raise InvalidRequest(f"{path}: its columns are {', '.join(names)}; name each one once")
+    return names
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def _request_of(
@@ -129,7 +151,9 @@ def _request_of(
     try:
         slide_mpp = float(mpp) if mpp else template.mpp
     except ValueError as error:
-        raise InvalidRequest(f"{path}, line {line}: mpp {mpp!r} is no number in um/px") from error
+        raise InvalidRequest(
+            f"{path}, line {line}: mpp {mpp!r:.40} is no number in um/px"
+        ) from error
     request = replace(template, slide=_beside(path, slide), mpp=slide_mpp)
     if not mask:
         return request
@@ -142,25 +166,37 @@ def _beside(list_file: Path, entry: str) -> str:
 
 
 def _common_folder(slides: list[str]) -> Path:
-    local = [str(Path(slide).absolute().parent) for slide in slides if "://" not in slide]
+    """Normal paths, as _relative() compares: `a/../..` is above `a`."""
+    local = [os.path.normpath(Path(s).absolute().parent) for s in slides if "://" not in s]
     return Path(os.path.commonpath(local)) if local else Path()
 
 
 def _relative(slide: str, root: Path) -> Path:
     if "://" in slide:
-        return Path(*[part for part in _address(slide).split("/") if part not in ("", "..")])
+        return _relative_address(slide)
     path, root = Path(os.path.normpath(Path(slide).absolute())), root.absolute()
     return path.relative_to(os.path.normpath(root))
 
 
-def _address(url: str) -> str:
-    """Host and path, without what may be a password."""
-    return public_url(url).split("://", 1)[1]
+def _relative_address(url: str) -> Path:
+    """Host and path, without what may be a password; two that differ in their query are told apart.
+
+    One that is malformed has a place too: it is a row that fails, and no reason to refuse the list.
+    """
+    try:
+        check_address(url)
+    except SlideNotFound:
+        return Path(f"malformed-{hashlib.sha256(url.encode(errors='replace')).hexdigest()[:8]}")
+    names = public_url(url).partition("://")[2].split("/")
+    names = [name for name in names if name not in ("", "..")] or ["slide"]
+    query = query_sha256(url)
+    return Path(*names) if query is None else Path(*names[:-1], f"{names[-1]}-{query[:8]}")
 
 
 def _refuse_doubles(tasks: list[BatchTask], source: Path) -> None:
     seen: set[Path] = set()
     for task in tasks:
         if task.folder in seen:
-            raise InvalidRequest(f"{source}: {task.request.slide} is in it twice; name it once")
+            slide = public_path(task.request.slide)
+            raise InvalidRequest(f"{source}: {slide} is in it twice; name it once")
         seen.add(task.folder)

@@ -20,8 +20,8 @@ from service.outputs import require_outputs
 from service.pipeline import prepare
 from service.request import HeatmapRequest
 from service.tissue import Prepared
+from wsi.address import hide_secrets, public_path
 from wsi.errors import WsiError
-from wsi.identity import public_path
 from wsi.readers import open_slide
 from wsi.slide import Slide
 from wsi.tiler import TilePlan, read_tiles
@@ -67,8 +67,8 @@ def forecast_batch(
         try:
             facts, speed = _forecast(request, speed, tunings)
         except (WsiError, ModelError, ServiceError, OSError) as error:
-            slide = public_path(request.slide)
-            facts = {"slide": slide, "reason": str(error).replace(request.slide, slide)}
+            reason = hide_secrets(str(error), request.slide)
+            facts = {"slide": public_path(request.slide), "reason": reason}
         slides.append(facts)
     return {
         "slides": slides,

@@ -25,6 +25,7 @@ from service.results import MASK_IMAGE, ResultFolder
 from service.scoring import Scoring, Turn
 from service.tissue import Prepared, lay_tiles
 from wsi.cores import usable_cores
+from wsi.errors import StoreIncomplete
 from wsi.export import export
 from wsi.export.png import save_png
 from wsi.export.source import ExportSource, channels_by_tile
@@ -122,7 +123,7 @@ def make_heatmap(
         opened = stack.enter_context(_open(request, opener))
         require_mpp(opened.info)
         ahead = stack.enter_context(_described(request, opened.info, card))
-        if _is_kept(result, ahead, clock):
+        if _is_kept(result, ahead, clock, overwrite=overwrite):
             return HeatmapResult(folder, result.manifest() or {}, {}, kept=True)
         result.require_free(overwrite=overwrite)
         with clock.stage("mask"):
@@ -150,12 +151,22 @@ def _open(request: HeatmapRequest, opener: SlideOpener) -> Slide:
     return opener(request.slide, request.mpp, request.reader, apply_icc=request.icc)
 
 
-def _is_kept(result: ResultFolder, work: Future[dict[str, Any]], clock: StageClock) -> bool:
-    """Whether the result is there already: only then somebody has to wait for the slide's hash."""
-    if result.manifest() is None:
-        return False
-    with clock.stage("hash"):
-        return result.holds(work.result())
+def _is_kept(
+    result: ResultFolder, ahead: Future[dict[str, Any]], clock: StageClock, *, overwrite: bool
+) -> bool:
+    """Whether the result is there already: only then somebody has to wait for the slide's hash.
+
+    One that is damaged raises StoreIncomplete; to overwrite is its way out.
+    """
+    try:
+        if result.manifest() is None:
+            return False
+        with clock.stage("hash"):
+            return result.holds(ahead.result())
+    except StoreIncomplete:
+        if overwrite:
+            return False
+        raise
 
 
 @contextmanager
@@ -182,6 +193,7 @@ def prepare(request: HeatmapRequest, slide: Slide, card: ModelCard) -> Prepared:
         mask=request.mask,
         min_tissue=request.min_tissue,
         upsample=request.upsample,
+        mask_frame=request.mask_frame,
     )
 
 

@@ -14,9 +14,10 @@ from models.card import ModelCard
 from service.request import HeatmapRequest
 from service.results import MANIFEST_SCHEMA, object_hashes, work_sha256
 from wsi import __version__
+from wsi.address import public_path
 from wsi.cores import usable_cores
 from wsi.export.source import ExportSource
-from wsi.identity import public_path, slide_identity
+from wsi.identity import slide_identity
 from wsi.slide import SlideInfo
 from wsi.tiler import TilePlan
 

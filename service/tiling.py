@@ -31,6 +31,7 @@ class TilingRequest:
     mpp: float | None = None  # of the slide's level 0, where the file does not state it
     reader: str = "auto"
     upsample: bool = False
+    mask_frame: str | None = None  # as HeatmapRequest's
 
 
 def forecast_tiles(request: TilingRequest) -> dict[str, Any]:
@@ -81,15 +82,13 @@ def _planned(request: TilingRequest) -> Iterator[tuple[Slide, TilePlan]]:
             mask=request.mask,
             min_tissue=request.min_tissue,
             upsample=request.upsample,
+            mask_frame=request.mask_frame,
         )
         yield slide, prepared.plan
 
 
 def _made_from(request: TilingRequest, slide: Slide) -> dict[str, Any]:
     """A mask of somebody's own stands for its bytes: a path says nothing, and may be private."""
-    mask = HeatmapRequest(slide=request.slide, mask=request.mask).parameters()["mask"]
-    return {
-        "slide": slide_identity(slide.info),
-        "mask": mask,
-        "min_tissue": request.min_tissue,
-    }
+    asked = HeatmapRequest(slide=request.slide, mask=request.mask, mask_frame=request.mask_frame)
+    mask = {k: v for k, v in asked.parameters().items() if k in ("mask", "mask_frame")}
+    return {"slide": slide_identity(slide.info), **mask, "min_tissue": request.min_tissue}

@@ -20,6 +20,9 @@ __all__ = [
     "tissue_fractions",
 ]
 
+MAX_TILES = 20 * 10**6
+"""Of which the tissue is measured: tiles of 50 px at 0.25 um/px on 56 mm of glass a side."""
+
 ROUNDING = 16 * float(np.finfo(np.float64).eps)
 """Of a difference of four interpolated sums, as a part of the largest sum."""
 
@@ -164,8 +167,10 @@ def tissue_fractions(grid: TileGrid, mask: TissueMask) -> NDArray[np.float32]:
     """Part of each tile that is tissue: float32 (rows, columns), 0 to 1.
 
     Exact areas. A tile that reaches over the edge of the bounds is measured on its part inside: an
-    edge tile is not lost for being cut.
+    edge tile is not lost for being cut. Raises InvalidGrid where there are too many to be looked at
+    one by one.
     """
+    _require_countable(grid)
     bounds0 = grid.bounds0
     left, right = (_inside(x, bounds0.x, bounds0.right) for x in (grid.starts_x0, grid.ends_x0))
     top, bottom = (_inside(y, bounds0.y, bounds0.bottom) for y in (grid.starts_y0, grid.ends_y0))
@@ -202,6 +207,15 @@ def select_tiles(
         raise InvalidGrid(f"least tissue fraction {min_tissue}: use 0 to 1")
     fractions = tissue_fractions(grid, mask)
     return np.argwhere((fractions >= min_tissue) & (fractions > 0)).astype(np.int32)
+
+
+def _require_countable(grid: TileGrid) -> None:
+    rows, columns = grid.shape
+    if rows * columns > MAX_TILES:
+        raise InvalidGrid(
+            f"stride {grid.stride_px} px at {grid.mpp:g} um/px makes {rows} x {columns} tiles "
+            f"(limit {MAX_TILES // 10**6} million); use a larger stride or a coarser resolution"
+        )
 
 
 def _count(extent: int, tile0: float, stride0: float) -> int:

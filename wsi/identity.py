@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
+from wsi.address import public_path, public_url
 from wsi.errors import SlideNotFound
 from wsi.slide import SlideInfo
 
@@ -18,15 +18,18 @@ def slide_identity(
     info: SlideInfo, should_stop: Callable[[], bool] | None = None
 ) -> dict[str, Any]:
     """JSON types. A local slide: `sha256`, `size_bytes`, `file_count`; a URL: `url`, `size_bytes`,
-    `etag` (None where the server has none).
+    `etag` (None where the server has none, then `modified` where it says that), and `query_sha256`
+    where the query says more than who may read.
 
-    Query, user and password of a URL are left out: they are credentials; size and ETag are those
-    that it was opened with. Reads all local files; raises SlideNotFound. should_stop is asked after
-    each megabyte; once it is True InterruptedError comes.
+    Query, user and password of a URL are left out: they are credentials; the others are those that
+    it was opened with. Reads all local files; raises SlideNotFound. should_stop is asked after each
+    megabyte; once it is True InterruptedError comes.
     """
     if info.remote is not None:
-        size_bytes, etag = info.remote
-        return {"url": public_url(info.path), "size_bytes": size_bytes, "etag": etag}
+        size_bytes, etag, *others = info.remote
+        said = zip(("modified", "query_sha256"), others, strict=True)
+        more = {name: value for name, value in said if value is not None}
+        return {"url": public_url(info.path), "size_bytes": size_bytes, "etag": etag} | more
     if not info.files:
         raise SlideNotFound(f"{info.path}: no file and no URL; only those have a fingerprint")
     return files_identity(info.files, info.path, should_stop)
@@ -62,15 +65,3 @@ def _file_digest(path: Path, should_stop: Callable[[], bool] | None) -> str:
                 raise InterruptedError(f"{path}: stopped while it was read")
             digest.update(memoryview(chunk)[:count])
     return digest.hexdigest()
-
-
-def public_path(path: str) -> str:
-    """A slide's address without secrets; the path of a local one as it is."""
-    return public_url(path) if "://" in path else path
-
-
-def public_url(url: str) -> str:
-    """Without user, password, query and fragment."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))

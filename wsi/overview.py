@@ -7,18 +7,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi.cores import each_on_cores
+from wsi.errors import SlideTooLarge
 from wsi.geometry import Box, Mpp, Scale, Size, best_level, outer_box, round_half_up
 from wsi.readers.base import read_shrunk
 from wsi.resample import average_box
 from wsi.slide import Slide, SlideInfo, require_mpp
 
-__all__ = ["Overview", "overview_size", "pick_level", "read_box", "read_overview"]
+__all__ = [
+    "MAX_OVERVIEW_PX",
+    "Overview",
+    "overview_size",
+    "pick_level",
+    "read_box",
+    "read_overview",
+]
 
 BLOCK_PX = 1024
 """Side of what is read at once: 3 MB, and 12 MB as float32, whatever the slide's size. Whole file
 tiles of any common size where the resolutions are whole multiples, so that none is decoded twice.
 Blocks of 2,048 px took 160 MB more on two cores, and a third more time: they leave the caches.
 """
+
+MAX_OVERVIEW_PX = 400 * 10**6
+"""At 8 um/px 160 mm a side, more than any glass. Such a picture is 1.2 GB, and a mask of it takes
+about 23 bytes a px on the way."""
 
 PLAIN_STEPS = (1.0, 2.0)
 """Pixels of the level for one of the picture that average_cells() averages as average_box() does:
@@ -41,12 +53,13 @@ class Overview:
 def read_overview(slide: Slide, mpp: float) -> Overview:
     """The slide at `mpp` um/px by area average from the best level; finer than level 0: level 0.
 
-    Memory is the picture and a block a thread. Raises MissingResolution, CorruptSlide.
+    Memory is the picture and a block a thread. Raises MissingResolution, CorruptSlide, and
+    SlideTooLarge where the picture would have MAX_OVERVIEW_PX.
     """
     slide_mpp = require_mpp(slide.info)
     mpp = max(mpp, slide_mpp.x, slide_mpp.y)
     px0 = Scale(mpp / slide_mpp.x, mpp / slide_mpp.y)
-    size = overview_size(slide.info.size, px0)
+    size = overview_size(slide.info, px0)
     rgb = read_box(slide, pick_level(slide.info, slide_mpp, mpp), px0, Box(0, 0, *size))
     return Overview(rgb, mpp, px0)
 
@@ -68,9 +81,17 @@ def read_box(slide: Slide, level: int, px0: Scale, box: Box) -> NDArray[np.uint8
     return rgb
 
 
-def overview_size(size0: Size, px0: Scale) -> Size:
-    whole = outer_box(0, 0, size0.width / px0.x, size0.height / px0.y)
-    return Size(max(1, whole.width), max(1, whole.height))
+def overview_size(info: SlideInfo, px0: Scale) -> Size:
+    """Of the picture whose px are `px0` level-0 px. Raises SlideTooLarge."""
+    whole = outer_box(0, 0, info.size.width / px0.x, info.size.height / px0.y)
+    size = Size(max(1, whole.width), max(1, whole.height))
+    if size.width * size.height >= MAX_OVERVIEW_PX:
+        raise SlideTooLarge(
+            f"{info.path}: a picture of all of it would have {size.width} x {size.height} px "
+            f"({MAX_OVERVIEW_PX // 10**6} megapixels are too many), {px0.x:g} px of level 0 in "
+            "each; where level 0 is not as coarse as it says, pass its resolution (--mpp)"
+        )
+    return size
 
 
 def pick_level(info: SlideInfo, slide_mpp: Mpp, mpp: float) -> int:

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from wsi.address import public_url
 from wsi.errors import MissingResolution
 from wsi.geometry import Box, Mpp, Scale, Size
 
@@ -40,6 +41,8 @@ class RemoteIdentity(NamedTuple):
 
     size_bytes: int
     etag: str | None  # without quotes; None where the server has none
+    modified: str | None = None  # where there is no ETag: when the file was written, as it is told
+    query_sha256: str | None = None  # of the URL's query, as of wsi.address.query_sha256()
 
 
 @dataclass(frozen=True)
@@ -96,12 +99,15 @@ class Slide(Protocol):
 
 
 def slide_name(path: str) -> str:
-    """The last part of a path or a URL; of a URL without its query, which may hold a password.
+    """The last part of a path or a URL; of a URL without what may be a password.
 
-    Of a folder named by dots it is the folder's own name: results are called by it.
+    Of a folder named by dots it is the folder's own name, of a URL without a path its host: results
+    are called by it.
     """
-    address = path.partition("?")[0] if "://" in path else path
-    name = address.rstrip("/").rsplit("/", 1)[-1]
+    if "://" in path:
+        parts = public_url(path).partition("://")[2].split("/")
+        return next((part for part in reversed(parts) if part not in ("", ".", "..")), "slide")
+    name = path.rstrip("/").rsplit("/", 1)[-1]
     return name if name not in ("", ".", "..") else Path(path).resolve().name
 
 

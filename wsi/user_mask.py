@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,11 +13,11 @@ from numpy.typing import NDArray
 
 from wsi.errors import InvalidMask, InvalidOption
 from wsi.geometry import Box, Scale, Size, outer_box
-from wsi.mask import MASK_MPP, TissueMask
+from wsi.mask import MASK_METHODS, MASK_MPP, TissueMask
 from wsi.overview import overview_size
 from wsi.slide import SlideInfo, require_mpp
 
-__all__ = ["Frame", "read_mask"]
+__all__ = ["Frame", "is_geojson", "read_mask"]
 
 Frame = Literal["qupath", "level0"]
 
@@ -30,25 +31,32 @@ class Polygon(NamedTuple):
     rings0: list[NDArray[np.float64]]  # (n, 2) x, y in level-0 px; outside first, then the holes
 
 
-def read_mask(path: str | Path, info: SlideInfo, frame: Frame = "qupath") -> TissueMask:
+def is_geojson(path: str | Path) -> bool:
+    """By its name; else it is a picture."""
+    return Path(path).name.lower().endswith(GEOJSON_SUFFIXES)
+
+
+def read_mask(path: str | Path, info: SlideInfo, frame: str | None = None) -> TissueMask:
     """The user's own mask for a slide.
 
     A picture shows all of level 0, at any size; what is not black (or transparent) is tissue.
-    GeoJSON (also gzipped) holds polygons in level-0 pixels, counted from the corner of the slide's
-    bounds as QuPath does, or with frame "level0" from the corner of level 0. A pixel of the mask,
-    8 um or the slide's own where that is coarser, is tissue where its centre lies in a polygon.
-    Raises InvalidMask, InvalidOption, MissingResolution.
+    GeoJSON (also gzipped) holds polygons in level-0 pixels, counted with frame "qupath" from the
+    corner of the slide's bounds, with "level0" from that of level 0; None: as the file says, which
+    wsi.export does in a foreign member, else as QuPath does. A pixel of the mask, 8 um or the
+    slide's own where that is coarser, is tissue where its centre lies in a polygon.
+    Raises InvalidMask, InvalidOption, MissingResolution, SlideTooLarge.
     """
-    if frame not in get_args(Frame):
+    if frame is not None and frame not in get_args(Frame):
         raise InvalidOption(f"frame {frame!r}: use one of {', '.join(get_args(Frame))}")
     path = Path(path)
     try:
         content = path.read_bytes()
     except OSError as error:
         raise InvalidMask(
-            f"{path}: the mask cannot be read ({error.strerror}); pass a PNG or GeoJSON file"
+            f"{path}: the mask cannot be read ({error.strerror}); use {', '.join(MASK_METHODS)}, "
+            "or the path of a PNG or GeoJSON file"
         ) from error
-    if path.name.lower().endswith(GEOJSON_SUFFIXES):
+    if is_geojson(path):
         return _from_geojson(content, path, info, frame)
     return _from_picture(content, path, info)
 
@@ -58,7 +66,7 @@ def _raster(info: SlideInfo) -> tuple[float, Scale, Size]:
     slide_mpp = require_mpp(info)
     mpp = max(MASK_MPP, *slide_mpp)
     px0 = Scale(mpp / slide_mpp.x, mpp / slide_mpp.y)
-    return mpp, px0, overview_size(info.size, px0)
+    return mpp, px0, overview_size(info, px0)
 
 
 def _from_picture(content: bytes, path: Path, info: SlideInfo) -> TissueMask:
@@ -110,9 +118,10 @@ def _check_aspect(size: Size, path: Path, info: SlideInfo) -> None:
     )
 
 
-def _from_geojson(content: bytes, path: Path, info: SlideInfo, frame: Frame) -> TissueMask:
-    corner = info.bounds0 if frame == "qupath" else Box(0, 0, *info.size)
-    polygons = list(_polygons(_parse(content, path), path, (corner.x, corner.y)))
+def _from_geojson(content: bytes, path: Path, info: SlideInfo, frame: str | None) -> TissueMask:
+    parsed = _parse(content, path)
+    corner0 = _stated_corner0(parsed, path, info) if frame is None else _corner0(info, frame)
+    polygons = list(_polygons(parsed, path, corner0))
     if not polygons:
         raise InvalidMask(f"{path}: no Polygon or MultiPolygon in the file; draw closed regions")
     mpp, px0, size = _raster(info)
@@ -125,9 +134,30 @@ def _from_geojson(content: bytes, path: Path, info: SlideInfo, frame: Frame) -> 
         raise InvalidMask(
             f"{path}: the regions lie at x {left:.0f}-{right:.0f}, y {top:.0f}-{bottom:.0f} px and "
             f"cover no {mpp:g} um pixel of the slide (0-{info.size.width}, 0-{info.size.height}); "
-            "use level-0 pixels, and the frame that they count from (qupath or level0)"
+            "use level-0 pixels, and say where they count from (--mask-frame qupath or level0)"
         )
     return TissueMask(tissue, mpp, px0, "user")
+
+
+def _corner0(info: SlideInfo, frame: str) -> tuple[float, float]:
+    return (info.bounds0.x, info.bounds0.y) if frame == "qupath" else (0, 0)
+
+
+def _stated_corner0(parsed: Any, path: Path, info: SlideInfo) -> tuple[float, float]:
+    """The level-0 px that the coordinates count from, by what our own exports say of themselves."""
+    about = parsed.get("wsi") if isinstance(parsed, dict) else None
+    if not isinstance(about, dict):
+        return _corner0(info, "qupath")
+    match about.get("origin0"):
+        case [int() | float() as x0, int() | float() as y0] if abs(x0) + abs(y0) < math.inf:
+            return x0, y0  # exact, even where another reader sees other bounds
+    frame = about.get("frame", "qupath")
+    if frame not in get_args(Frame):
+        raise InvalidMask(
+            f"{path}: its frame is {frame!r}; say where it counts from, by --mask-frame "
+            f"{' or '.join(get_args(Frame))}"
+        )
+    return _corner0(info, frame)
 
 
 def _parse(content: bytes, path: Path) -> Any:
@@ -140,7 +170,7 @@ def _parse(content: bytes, path: Path) -> Any:
         ) from error
 
 
-def _polygons(node: Any, path: Path, corner0: tuple[int, int]) -> Iterator[Polygon]:
+def _polygons(node: Any, path: Path, corner0: tuple[float, float]) -> Iterator[Polygon]:
     """Every polygon below a GeoJSON object, or below a list of them as older QuPaths write."""
     if isinstance(node, list):
         for item in node:
@@ -158,7 +188,7 @@ def _polygons(node: Any, path: Path, corner0: tuple[int, int]) -> Iterator[Polyg
             yield from _polygons(node.get(name) or [], path, corner0)
 
 
-def _polygon(rings: Any, path: Path, corner0: tuple[int, int]) -> Polygon:
+def _polygon(rings: Any, path: Path, corner0: tuple[float, float]) -> Polygon:
     try:
         rings0 = [np.array([point[:2] for point in ring], np.float64) for ring in rings]
     except (TypeError, ValueError, KeyError, OverflowError) as error:

@@ -63,6 +63,8 @@ def _common(
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
     # OpenSlide, tifffile and friends explain their refusals in the error that is shown anyway
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    for name in ("httpx", "httpcore"):  # they log whole addresses, with password and signature
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 GOES_ON = "stopped; the same command goes on where this one was"

@@ -10,6 +10,7 @@ from service.cli.options import (
     BatchSize,
     Device,
     DryRun,
+    MaskFrame,
     MaskOption,
     Model,
     MppOption,
@@ -60,6 +61,7 @@ def heatmap(
     stride_px: Stride = None,
     window: Window = "uniform",
     mask: MaskOption = "saturation",
+    mask_frame: MaskFrame = None,
     min_tissue: MinTissue = DEFAULT_MIN_TISSUE,
     upsample: Upsample = False,
     icc: Icc = False,
@@ -84,6 +86,7 @@ def heatmap(
         stride_px=stride_px,
         window=window,
         mask=mask,
+        mask_frame=mask_frame,
         min_tissue=min_tissue,
         upsample=upsample,
         icc=icc,
@@ -133,10 +136,11 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Writes a result in further formats, without scoring anything again."""
-    from service.exports import export_result
+    from service.exports import export_result, require_result
     from service.outputs import OUTPUTS
 
     if not formats:
+        require_result(result)
         files = {name: output.file for name, output in OUTPUTS.items()}
         if as_json:
             print_json(files)
@@ -166,6 +170,7 @@ def batch(
     stride_px: Stride = None,
     window: Window = "uniform",
     mask: MaskOption = "saturation",
+    mask_frame: MaskFrame = None,
     min_tissue: MinTissue = DEFAULT_MIN_TISSUE,
     upsample: Upsample = False,
     icc: Icc = False,
@@ -194,8 +199,8 @@ def batch(
 
     template = HeatmapRequest(
         slide="", model=model, mpp=mpp, reader=reader, stride_px=stride_px, window=window,
-        mask=mask, min_tissue=min_tissue, upsample=upsample, icc=icc, tta=tta,
-        formats=with_defaults(formats), batch_size=batch_size, device=device,
+        mask=mask, mask_frame=mask_frame, min_tissue=min_tissue, upsample=upsample, icc=icc,
+        tta=tta, formats=with_defaults(formats), batch_size=batch_size, device=device,
         precision=precision, trust_code=trust_code,
     )  # fmt: skip
     require_outputs(template.formats)

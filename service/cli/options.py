@@ -10,6 +10,7 @@ __all__ = [
     "BatchSize",
     "Device",
     "DryRun",
+    "MaskFrame",
     "MaskOption",
     "Model",
     "MppOption",
@@ -31,6 +32,14 @@ MaskOption = Annotated[
     typer.Option(
         "--mask",
         help="saturation, lab or none (all of the slide); or your own: an image, or GeoJSON.",
+    ),
+]
+MaskFrame = Annotated[
+    str | None,
+    typer.Option(
+        "--mask-frame",
+        help="Where the pixels of a GeoJSON mask count from: qupath (the corner of the slide's "
+        "bounds) or level0; default: as the file says, else qupath.",
     ),
 ]
 Model = Annotated[

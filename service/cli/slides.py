@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.options import AsJson, DryRun, MaskOption, MppOption, Out, Overwrite, Quiet, Reader
+from service.cli.options import (
+    AsJson,
+    DryRun,
+    MaskFrame,
+    MaskOption,
+    MppOption,
+    Out,
+    Overwrite,
+    Quiet,
+    Reader,
+)
 from service.cli.terminal import TerminalProgress, counted, print_json, say, warn
 from service.request import DEFAULT_MIN_TISSUE
 
@@ -73,6 +83,7 @@ def mask(
     slide: SlideArgument,
     out: Out = Path("masks"),
     mask: MaskOption = "saturation",
+    mask_frame: MaskFrame = None,
     mpp: MppOption = None,
     reader: Reader = "auto",
     as_json: AsJson = False,
@@ -86,7 +97,7 @@ def mask(
 
     with open_slide(slide, mpp, reader) as opened:
         overview = read_overview(opened, MASK_MPP)
-        tissue = find_tissue(mask, overview, opened.info)
+        tissue = find_tissue(mask, overview, opened.info, mask_frame)
         name = opened.info.name
     written = [out / f"{name}.mask.png", out / f"{name}.mask-picture.png"]
     save_png(mask_image(tissue), written[0])
@@ -112,6 +123,7 @@ def tile(
         float, typer.Option(help="Least tissue fraction, 0 to 1.")
     ] = DEFAULT_MIN_TISSUE,
     mask: MaskOption = "saturation",
+    mask_frame: MaskFrame = None,
     mpp: MppOption = None,
     reader: Reader = "auto",
     upsample: Annotated[bool, typer.Option(help="Accept a slide that is too coarse.")] = False,
@@ -124,7 +136,7 @@ def tile(
     from service.tiling import TilingRequest, cut_tiles, forecast_tiles
 
     request = TilingRequest(
-        slide, tile_px, tile_mpp, stride_px, min_tissue, mask, mpp, reader, upsample
+        slide, tile_px, tile_mpp, stride_px, min_tissue, mask, mpp, reader, upsample, mask_frame
     )
     if dry_run:
         _report(forecast_tiles(request), as_json)

@@ -78,6 +78,23 @@ def test_every_slide_has_a_row_and_a_failure_stops_nobody(tmp_path: Path) -> Non
     assert sorted(row.status for row in again.rows) == ["failed", "failed", "kept", "kept", "kept"]
 
 
+def test_addresses_that_cannot_be_opened_are_rows_that_tell_no_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED"):
+        monkeypatch.setenv(name, "true")  # nobody is asked for others
+    bad = ["s3://AKIA:SECRET@bucket/x.svs", "https://[SECRET/x.svs", "https://u:SE#CRET@host/x.svs"]
+    (tmp_path / "slides.csv").write_text("\n".join(["path", *bad, "nowhere.svs", ""]))
+    template = HeatmapRequest(slide="", model=write_model(tmp_path / "model", 16, 0.5))
+    outcome = run_batch(
+        list_slides(tmp_path / "slides.csv", tmp_path / "out", template), tmp_path / "out"
+    )
+    assert [row.status for row in outcome.rows] == ["failed"] * 4
+    assert sum("the address is malformed" in row.reason for row in outcome.rows) == 2
+    told = outcome.to_text() + outcome.summary.read_text()
+    assert not any(secret in told for secret in ("SECRET", "CRET", "AKIA", "Traceback"))
+
+
 @pytest.mark.slow
 def test_killed_batch_goes_on_where_it_was(tmp_path: Path) -> None:
     slides, out = write_large_slides(tmp_path / "slides", "large.tiff"), tmp_path / "out"

@@ -105,7 +105,11 @@ def test_list_may_hold_addresses(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("slide\nx.svs\n", "columns are slide; use path,mpp,mask"),
+        ("slide\nx.svs\n", "columns are slide; .*separated by commas, in UTF-8.* path,mpp,mask"),
+        ("path;mpp\nx.svs;0,5\n", "columns are path;mpp; .*separated by commas"),
+        ("path,path\nx.svs,y.svs\n", "columns are path, path; name each one once"),
+        ("path,mpp\nx.svs,0.5,y.svs\n", "line 2: 3 fields under 2 columns"),
+        ('path\nx.svs\n"y.svs\n', "a quotation mark is not closed"),
         ("path,mpp\nx.svs,fast\n", "line 2: mpp 'fast'"),
         ("path\n,\n", "columns|line 2: the path is empty"),
         ("path\nx.svs\nx.svs\n", "is in it twice"),
@@ -138,3 +142,61 @@ def test_secrets_of_an_address_are_no_part_of_its_folder(tmp_path: Path) -> None
     table = write_list(tmp_path, "path\nhttps://user:secret@host/x.svs?signature=secret\n")
     (task,) = list_slides(table, tmp_path / "out", TEMPLATE)
     assert task.folder == tmp_path / "out" / "host" / "x.svs"
+
+
+def folders_of(tmp_path: Path, *addresses: str) -> list[str]:
+    table = write_list(tmp_path, "\n".join(["path", *addresses, ""]))
+    tasks = list_slides(table, tmp_path / "out", TEMPLATE)
+    return [task.folder.relative_to(tmp_path / "out").as_posix() for task in tasks]
+
+
+def test_slides_of_one_address_are_told_apart_by_what_the_query_says(tmp_path: Path) -> None:
+    first, second = folders_of(tmp_path, "https://host/a/x?id=1", "https://host/a/x?id=2")
+    assert first != second
+    assert first.startswith("host/a/x-")
+    assert [second] == folders_of(tmp_path, "https://host/a/x?signature=secret&id=2")
+    (only,) = folders_of(tmp_path, "memory://?id=1")
+    assert only.startswith("slide-")
+
+
+def test_slide_that_is_named_twice_is_told_without_its_secrets(tmp_path: Path) -> None:
+    signed = [f"https://user:secret@host/x.svs?signature=secret{n}" for n in (1, 2)]
+    with pytest.raises(InvalidRequest, match=r"https://host/x\.svs is in it twice") as caught:
+        folders_of(tmp_path, *signed)
+    assert "secret" not in str(caught.value)
+
+
+def test_malformed_addresses_are_rows_like_others(tmp_path: Path) -> None:
+    bad = ["https://[bad/x.svs", "https://host:abc/x.svs", "https://user:se#cret@host/x.svs"]
+    *folders, good = folders_of(tmp_path, *bad, "https://host/x.svs")
+    assert good == "host/x.svs"
+    assert len(set(folders)) == 3
+    assert "cret" not in "".join(folders)
+
+
+def test_list_of_a_spreadsheet_in_utf_8_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "slides.csv").write_bytes(b"\xef\xbb\xbfpath,mpp\r\nx.svs,0.25\r\n\r\n")
+    (task,) = list_slides(tmp_path / "slides.csv", tmp_path / "out", TEMPLATE)
+    assert (task.request.slide, task.request.mpp) == (str(tmp_path / "x.svs"), 0.25)
+
+
+def test_list_in_utf_16_is_refused_by_what_it_has_to_be(tmp_path: Path) -> None:
+    (tmp_path / "slides.csv").write_text("path\nx.svs\n", encoding="utf-16")
+    with pytest.raises(InvalidRequest, match=r"no text in UTF-8.*separated by commas, in UTF-8"):
+        list_slides(tmp_path / "slides.csv", tmp_path / "out", TEMPLATE)
+
+
+def test_bytes_of_a_slide_in_place_of_a_list_are_not_printed(tmp_path: Path) -> None:
+    (tmp_path / "a.svs").write_bytes(b"II*\0\x1b[31m" + b"\x07" * 5000)
+    with pytest.raises(InvalidRequest, match="for one slide use `wsi heatmap`") as caught:
+        list_slides(tmp_path / "a.svs", tmp_path / "out", TEMPLATE)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < len(str(tmp_path)) + 350
+
+
+def test_list_that_names_slides_beside_its_folder_keeps_their_common_part(tmp_path: Path) -> None:
+    (tmp_path / "lists").mkdir()
+    table = write_list(tmp_path / "lists", "path\nsl/a.svs\n../others/x.svs\n")
+    first, second = list_slides(table, tmp_path / "out", TEMPLATE)
+    assert first.folder == tmp_path / "out" / "lists" / "sl" / "a.svs"
+    assert second.folder == tmp_path / "out" / "others" / "x.svs"

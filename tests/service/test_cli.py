@@ -144,6 +144,23 @@ def test_equal_result_is_kept_and_a_different_one_refused(
     assert wsi(*command, "--stride-px", 8, "--overwrite").returncode == 0
 
 
+@pytest.mark.parametrize("damaged", ["", "{", "[]"])
+def test_result_with_a_damaged_record_is_redone_where_that_is_asked_for(
+    painted: Path, model: str, tmp_path: Path, damaged: str
+) -> None:
+    command = ("heatmap", painted, "-o", tmp_path / "out", "-m", model, "--mask", "none")
+    wsi(*command)
+    record = tmp_path / "out/painted.tiff/manifest.json"
+    whole = record.read_bytes()
+    record.write_text(damaged)
+    refused = wsi(*command)
+    assert (refused.returncode, "use --overwrite to redo it" in refused.stderr) == (1, True)
+    assert record.read_text() == damaged
+    redone = wsi(*command, "--overwrite")
+    assert redone.returncode == 0, redone.stderr
+    assert record.read_bytes() == whole
+
+
 def test_export_writes_further_formats_from_a_result(
     painted: Path, model: str, tmp_path: Path
 ) -> None:
@@ -219,18 +236,16 @@ def test_damaged_tiles_are_not_kept(painted: Path, tmp_path: Path) -> None:
     assert wsi(*command, "--overwrite").returncode == 0
 
 
-def test_mask_can_be_given_back(painted: Path, model: str, tmp_path: Path) -> None:
-    wsi("mask", painted, "-o", tmp_path, "--mask", "none")
-    own = tmp_path / "painted.tiff.mask.png"
-    done = wsi("heatmap", painted, "-o", tmp_path / "out", "-m", model, "--mask", own)
-    assert done.returncode == 0, done.stderr
-    assert len((tmp_path / "out/painted.tiff/tiles.csv").read_text().splitlines()) == 25
-
-
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (("info", "nowhere.svs"), "nowhere.svs"),
+        (("info", "https://[bad/x.svs"), "the address is malformed"),
+        (("heatmap", "https://user:se#cret@host/x.svs"), "https://…/: the address is malformed"),
+        (("explain", "https://host:abc/x.svs", "--at", "1,1"), "the address is malformed"),
+        (("mask", "https://host:abc/x.svs"), "the address is malformed"),
+        (("heatmap", "{slide}", "-m", "{model}", "--mask-frame", "level1"), "mask frame 'level1'"),
+        (("heatmap", "{slide}", "-m", "{model}", "--mpp", "25"), "level 0 has 25 um/px"),
         (("heatmap", "{slide}", "-m", "no-such-model"), "no-such-model"),
         (("heatmap", "{slide}", "-m", "{model}", "--stride-px", "0"), "stride 0 px"),
         (("heatmap", "{slide}", "-m", "{model}", "--mask", "no-such-mask"), "no-such-mask"),
@@ -346,6 +361,7 @@ def test_file_that_cannot_be_written_is_one_sentence(
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.strip().splitlines()) == 1
+    assert "painted.tiff.partial" in done.stderr  # where there is no room
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["painted.tiff.partial"]
     again = wsi("heatmap", painted, "-o", tmp_path / "out", "-m", model, "--mask", "none")
     assert again.returncode == 0, again.stderr

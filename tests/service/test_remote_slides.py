@@ -1,6 +1,8 @@
 """The command line on slides behind a web server."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -75,3 +77,15 @@ def test_a_server_that_refuses_is_one_sentence_and_exit_code_1(
     assert sentence in done.stderr
     assert done.stderr.count("\n") == 1
     assert "secret" not in done.stderr
+
+
+def test_log_of_a_remote_slide_tells_no_secret(tmp_path: Path) -> None:
+    """In a process of its own: here the test's handlers are the ones that count."""
+    code = "from service.cli import main; main()"
+    write_slide(tmp_path / "painted.tiff", [paint(np.zeros((4, 6), np.uint8), 16, 96, 64)], 0.5)
+    with serving(tmp_path) as web:
+        address = web.url.replace("//", "//user:secret@") + "/painted.tiff?signature=secret"
+        words = [sys.executable, "-c", code, "--verbose", "info", address]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert "width: 96" in done.stdout
+    assert "secret" not in done.stdout + done.stderr

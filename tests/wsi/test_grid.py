@@ -232,3 +232,10 @@ def test_a_least_fraction_above_1_is_refused():
     mask = make_mask(np.ones((2, 2), bool), Scale(500, 500))
     with pytest.raises(InvalidGrid, match=r"1\.5"):
         select_tiles(make_grid(), mask, 1.5)
+
+
+def test_too_many_tiles_are_refused_before_their_tissue_is_measured():
+    mask = TissueMask(np.ones((10, 10), np.bool_), 2500.0, Scale(10_000, 10_000), "none")
+    grid = make_grid(100_000, 100_000, slide_mpp=0.25, stride_px=1)  # 16 px of level 0 apart
+    with pytest.raises(InvalidGrid, match=r"stride 1 px .* 6201 x 6201 tiles \(limit 20 million"):
+        select_tiles(grid, mask)

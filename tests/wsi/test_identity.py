@@ -2,14 +2,16 @@
 
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from wsi.errors import SlideNotFound
 from wsi.geometry import Size
-from wsi.identity import public_url, slide_identity
-from wsi.slide import SlideInfo
+from wsi.identity import slide_identity
+from wsi.slide import RemoteIdentity, SlideInfo
 
 
 def make_info(*files: Path, path: str = "slide") -> SlideInfo:
@@ -57,7 +59,26 @@ def test_a_file_that_has_gone_is_not_found(tmp_path: Path):
         slide_identity(make_info(tmp_path / "gone"))
 
 
-def test_an_address_loses_its_credentials():
-    url = "https://user:word@host:8443/a/b.svs?X-Amz-Signature=secret#part"
-    assert public_url(url) == "https://host:8443/a/b.svs"
-    assert public_url("s3://bucket/a%20b.svs") == "s3://bucket/a%20b.svs"
+REMOTE = {"size_bytes": 3, "etag": None}
+
+
+def remote_identity(remote: RemoteIdentity) -> dict[str, Any]:
+    info = replace(make_info(path="https://host/x.svs"), remote=remote)
+    identity = slide_identity(info)
+    assert identity.pop("url") == "https://host/x.svs"
+    return identity
+
+
+def test_an_etag_says_which_remote_file_it_is():
+    assert remote_identity(RemoteIdentity(3, "v1")) == {"size_bytes": 3, "etag": "v1"}
+
+
+def test_without_an_etag_its_time_says_so_and_without_one_its_size_alone():
+    when = "Mon, 02 Nov 2026 00:00:00 GMT"
+    assert remote_identity(RemoteIdentity(3, None, when)) == {**REMOTE, "modified": when}
+    assert remote_identity(RemoteIdentity(3, None)) == REMOTE
+
+
+def test_what_the_query_says_is_part_of_it():
+    found = remote_identity(RemoteIdentity(3, "v1", None, "abc"))
+    assert found == {"size_bytes": 3, "etag": "v1", "query_sha256": "abc"}

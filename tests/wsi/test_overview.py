@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 import wsi.overview
-from wsi.errors import CorruptSlide, MissingResolution
+from wsi.errors import CorruptSlide, MissingResolution, SlideTooLarge
 from wsi.geometry import Box, Mpp, Scale
 from wsi.overview import read_overview
 from wsi.readers.array import ArraySlide
@@ -132,3 +132,21 @@ def test_a_slide_smaller_than_a_pixel_is_one_pixel():
 def test_without_a_resolution_the_option_is_named():
     with pytest.raises(MissingResolution, match="--mpp"):
         read_overview(ArraySlide([noise(4, 4)]), 8.0)
+
+
+def blank(side: int, mpp: float) -> ArraySlide:
+    """That takes no memory, and is not read."""
+
+    class Unread(ArraySlide):
+        def read_level(self, level: int, box: Box) -> NDArray[np.uint8]:
+            raise AssertionError("it was read")
+
+    return Unread([np.broadcast_to(np.uint8(255), (side, side, 3))], Mpp(mpp, mpp))
+
+
+@pytest.mark.parametrize(("mpp", "target"), [(8.0, 8.0), (25.0, 8.0), (0.5, 0.1)])
+def test_a_picture_of_too_many_pixels_is_refused_before_it_is_read(mpp: float, target: float):
+    with pytest.raises(SlideTooLarge, match=r"20000 x 20000 px \(400 megapixels.*--mpp"):
+        read_overview(blank(20_000, mpp), target)
+    with pytest.raises(AssertionError, match="it was read"):
+        read_overview(blank(19_999, mpp), target)

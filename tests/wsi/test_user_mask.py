@@ -11,7 +11,9 @@ import shapely
 from numpy.typing import NDArray
 from PIL import Image
 
+from tests.wsi.export.sources import make_source
 from wsi.errors import InvalidMask, InvalidOption, MissingResolution
+from wsi.export import geojson
 from wsi.geometry import Box, Mpp
 from wsi.mask import TissueMask, mask_image
 from wsi.overview import read_overview
@@ -141,6 +143,47 @@ def test_qupath_counts_from_the_corner_of_the_bounds(tmp_path: Path):
     slide = info(bounds=Box(100, 50, 200, 200))
     assert true_box(read_mask(path, slide)) == Box(100, 50, 10, 10)
     assert true_box(read_mask(path, slide, frame="level0")) == Box(0, 0, 10, 10)
+
+
+@pytest.mark.parametrize(
+    ("about", "expected"),
+    [
+        ({"frame": "level0", "origin0": [0, 0]}, Box(0, 0, 10, 10)),
+        ({"frame": "level0"}, Box(0, 0, 10, 10)),
+        ({"frame": "qupath"}, Box(100, 50, 10, 10)),
+        ({"frame": "qupath", "origin0": [7, 9]}, Box(7, 9, 10, 10)),  # of a reader without bounds
+        ({"frame": "qupath", "origin0": ["7", 9]}, Box(100, 50, 10, 10)),
+        ({}, Box(100, 50, 10, 10)),
+        ("of somebody else", Box(100, 50, 10, 10)),
+    ],
+)
+def test_a_file_that_says_where_it_counts_from_is_believed(
+    tmp_path: Path, about: object, expected: Box
+):
+    one = feature(rectangle(0, 0, 10, 10))
+    path = write(tmp_path, {"type": "FeatureCollection", "wsi": about, "features": [one]})
+    slide = info(bounds=Box(100, 50, 200, 200))
+    assert true_box(read_mask(path, slide)) == expected
+    assert true_box(read_mask(path, slide, "qupath")) == Box(100, 50, 10, 10)
+    assert true_box(read_mask(path, slide, "level0")) == Box(0, 0, 10, 10)
+
+
+def test_a_frame_that_nobody_knows_is_refused_until_one_is_said(tmp_path: Path):
+    path = write(tmp_path, feature(rectangle(0, 0, 10, 10)) | {"wsi": {"frame": "viewport"}})
+    with pytest.raises(InvalidMask, match=r"its frame is 'viewport'.*--mask-frame qupath or"):
+        read_mask(path, info())
+    assert true_box(read_mask(path, info(), "level0")) == Box(0, 0, 10, 10)
+
+
+def test_what_was_exported_in_either_frame_covers_what_it_covered(tmp_path: Path):
+    bounds = Box(800, 800, 1600, 1600)
+    source = make_source(bounds=bounds, indices=[(0, 1)], prob=[[0.0, 1.0]])
+    for frame in geojson.FRAMES:
+        path = geojson.write(source, tmp_path / f"{frame}.geojson.gz", frame=frame)
+        mask = read_mask(path, source.slide)
+        box, px0 = true_box(mask), mask.px0
+        found = (box.x * px0.x, box.y * px0.y, box.right * px0.x, box.bottom * px0.y)
+        assert found == (1600, 800, 2400, 1600)
 
 
 def test_what_lies_off_the_slide_is_cut(tmp_path: Path):

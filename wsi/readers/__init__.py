@@ -65,7 +65,7 @@ def open_source(
 
 def _open_remote(source: "Source", mpp: Mpp | None, reader: str, *, apply_icc: bool) -> Slide:
     """The gate's other half: the server is asked for the header here."""
-    from wsi.identity import public_path
+    from wsi.address import public_path
     from wsi.readers.remote import connect
 
     if reader in LOCAL_ONLY:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wsi.address import check_address
 from wsi.errors import CorruptSlide, SlideNotFound, UnsupportedSlide, WsiError
 from wsi.geometry import Size
 from wsi.readers.dicom import find_series, is_dicom
@@ -54,6 +55,7 @@ def is_remote(path: str) -> bool:
 def check_header(path: str) -> Source:
     """Raises SlideNotFound, UnsupportedSlide, CorruptSlide or SlideTooLarge."""
     if is_remote(path):
+        check_address(path)
         return Source(path, "url", Path())
     if not path:
         raise SlideNotFound("the slide's path is empty; give a file, a folder or a URL")

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import httpx
 
+from wsi.address import malformed, public_url, query_sha256
 from wsi.errors import CorruptSlide, SlideNotFound, SlideUnreachable, UnsupportedSlide
-from wsi.identity import public_url
 from wsi.slide import RemoteIdentity
 
 __all__ = ["HttpRanges"]
@@ -39,15 +39,18 @@ class HttpRanges:
     leaves them out. Redirects are followed once, and again when what they led to has run out."""
 
     def __init__(self, url: str, pauses_s: Sequence[float] = PAUSES_S) -> None:
-        self._name = public_url(url)
+        self._name, self._query_sha256 = public_url(url), query_sha256(url)
         self._pauses_s = pauses_s
         self._version: _Version | None = None
         self._head = b""
+        try:
+            self._url = self._at = httpx.URL(url)
+        except httpx.InvalidURL as error:  # its own sentence quotes what may be a password
+            raise malformed(url) from error
         # as it is stored: ranges of a compressed answer would be others
         headers = {"Accept-Encoding": "identity"}
         self._client = httpx.Client(follow_redirects=True, timeout=TIMEOUT, headers=headers)
         try:
-            self._url = self._at = httpx.URL(url)
             self._head = self._try_again(0, HEAD_BYTES)
         except BaseException:
             self._client.close()
@@ -57,7 +60,7 @@ class HttpRanges:
     def identity(self) -> RemoteIdentity:
         if self._version is None:
             raise SlideUnreachable(f"{self._name}: its server has not answered yet")
-        return RemoteIdentity(self._version.size_bytes, self._version.etag)
+        return RemoteIdentity(*self._version, self._query_sha256)
 
     def fetch(self, offset: int, size_bytes: int) -> bytes:
         """As ByteRanges.fetch."""
@@ -70,8 +73,9 @@ class HttpRanges:
 
     def _try_again(self, offset: int, size_bytes: int) -> bytes:
         for pause_s in (*self._pauses_s, None):
+            at = self._at  # other threads may set it while this one waits for its answer
             try:
-                return self._ask(offset, size_bytes)
+                return self._ask(at, offset, size_bytes)
             except (_Passing, httpx.TransportError) as error:
                 self._at = self._url
                 if isinstance(error, httpx.ConnectError) and self._version is None:
@@ -87,17 +91,18 @@ class HttpRanges:
                 raise self._unreachable(_reason(error)) from error
         raise self._unreachable("it was never asked")
 
-    def _ask(self, offset: int, size_bytes: int) -> bytes:
+    def _ask(self, at: httpx.URL, offset: int, size_bytes: int) -> bytes:
         headers = {"Range": f"bytes={offset}-{offset + size_bytes - 1}"}
-        with self._client.stream("GET", self._at, headers=headers) as response:
-            self._check_status(response)
+        with self._client.stream("GET", at, headers=headers) as response:
+            self._check_status(response, is_shortcut=at != self._url)
             self._check_version(response, offset)
             left = self.identity.size_bytes - offset
             data = _read_whole(response, min(size_bytes, left))
         self._at = response.url
         return data
 
-    def _check_status(self, response: httpx.Response) -> None:
+    def _check_status(self, response: httpx.Response, *, is_shortcut: bool) -> None:
+        """is_shortcut: asked where a redirect had led to, which may have run out."""
         status = response.status_code
         if status == PART:
             return
@@ -106,7 +111,7 @@ class HttpRanges:
                 f"{self._name}: the server does not serve parts of a file (Range requests); "
                 "copy the slide to a local disk"
             )
-        if status in PASSING or (status >= 400 and self._at != self._url):
+        if status in PASSING or (status >= 400 and is_shortcut):
             raise _Passing(f"the server answers {status}")
         if status in MISSING:
             raise SlideNotFound(f"{self._name}: there is no such object; check the address")

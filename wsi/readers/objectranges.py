@@ -4,11 +4,14 @@ import errno
 import threading
 from typing import Any
 
+from wsi.address import hide_secrets, public_path, query_sha256
 from wsi.errors import SlideNotFound, SlideUnreachable, UnsupportedSlide, WsiError
-from wsi.identity import public_path
 from wsi.slide import RemoteIdentity
 
 __all__ = ["ObjectRanges", "error_from_store"]
+
+MODIFIED = ("LastModified", "last_modified", "mtime", "modify")
+"""Under which of these a store says when the object was written."""
 
 
 class ObjectRanges:
@@ -32,9 +35,10 @@ class ObjectRanges:
                 f"{public_path(url)}: its store does not say how large it is, or it is empty; "
                 "copy the slide to a local disk"
             )
-        self.identity = RemoteIdentity(
-            int(size_bytes), etag.strip('"') if isinstance(etag, str) else None
-        )
+        etag = etag.strip('"') if isinstance(etag, str) else None
+        modified = None if etag else next((found[name] for name in MODIFIED if name in found), None)
+        when = None if modified is None else str(modified)
+        self.identity = RemoteIdentity(int(size_bytes), etag, when, query_sha256(url))
 
     def fetch(self, offset: int, size_bytes: int) -> bytes:
         """As ByteRanges.fetch."""
@@ -70,7 +74,7 @@ class ObjectRanges:
                 "start again with the new one"
             )
         return SlideUnreachable(
-            f"{name}: it cannot be read any further ({str(error) or type(error).__name__}); check "
+            f"{name}: it cannot be read any further ({_reason(error, self._url)}); check "
             "the store and the network, or copy the object to a local disk"
         )
 
@@ -81,17 +85,20 @@ def error_from_store(url: str, error: Exception) -> WsiError:
     if isinstance(error, ImportError):
         extra = "[s3]" if url.startswith("s3://") else ""
         return UnsupportedSlide(
-            f"{name}: a library for this kind of address is missing ({error}); "
+            f"{name}: a library for this kind of address is missing ({_reason(error, url)}); "
             f"pip install 'wsi-heatmap{extra}'"
         )
     if isinstance(error, FileNotFoundError):
         return SlideNotFound(
             f"{name}: there is no such object, or no such store; check the address"
         )
-    reason = str(error) or type(error).__name__
     return SlideNotFound(
-        f"{name}: cannot be read from there ({reason}); check address and credentials"
+        f"{name}: cannot be read from there ({_reason(error, url)}); check address and credentials"
     )
+
+
+def _reason(error: Exception, url: str) -> str:
+    return hide_secrets(str(error) or type(error).__name__, url)
 
 
 def _is_refused_version(error: Exception) -> bool:

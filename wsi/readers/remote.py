@@ -13,8 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import BinaryIO, Protocol, cast
 
+from wsi.address import public_path
 from wsi.errors import UnsupportedSlide
-from wsi.identity import public_path
 from wsi.readers.gate import Source
 from wsi.readers.stored import cut_run
 from wsi.readers.tiffgate import check_tiff

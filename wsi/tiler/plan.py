@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsi.errors import InvalidGrid, SlideTooCoarse
-from wsi.geometry import Box, Size, round_half_up
+from wsi.geometry import Box, Mpp, Size, round_half_up
 from wsi.grid import TileGrid
 from wsi.overview import pick_level
 from wsi.slide import SlideInfo
 from wsi.tiler.axis import AxisPlan
 
-__all__ = ["Block", "Piece", "TilePlan", "plan_tiles"]
+__all__ = ["Block", "Piece", "TilePlan", "plan_tiles", "require_detail"]
 
 MAX_ENLARGEMENT = 1.25
 """Level 0 may be this much coarser than the tiles without anybody being asked."""
@@ -231,6 +231,21 @@ class TilePlan:
         return box.intersection(Box(0, 0, self.columns.length, self.rows.length))
 
 
+def require_detail(
+    info: SlideInfo, slide_mpp: Mpp, mpp: float, *, allow_upsampling: bool = False
+) -> bool:
+    """Whether tiles at `mpp` would be enlarged much. Raises SlideTooCoarse where nobody asked for
+    that; to be called before anything is read, for all of such a slide is as coarse as its mask."""
+    coarsest = max(slide_mpp)
+    enlarged = coarsest > MAX_ENLARGEMENT * mpp
+    if enlarged and not allow_upsampling:
+        raise SlideTooCoarse(
+            f"{info.path}: level 0 has {coarsest:g} um/px, the tiles need {mpp:g}; "
+            "ask for upsampling, or take a model for a coarser resolution"
+        )
+    return enlarged
+
+
 def plan_tiles(
     info: SlideInfo,
     grid: TileGrid,
@@ -245,13 +260,7 @@ def plan_tiles(
     """
     if info.size != grid.size0:
         raise InvalidGrid(f"{info.path}: {tuple(info.size)} px; the grid is for {grid.size0}")
-    coarsest = max(grid.slide_mpp)
-    enlarged = coarsest > MAX_ENLARGEMENT * grid.mpp
-    if enlarged and not allow_upsampling:
-        raise SlideTooCoarse(
-            f"{info.path}: level 0 has {coarsest:g} um/px, the tiles need {grid.mpp:g}; "
-            "ask for upsampling, or take a model for a coarser resolution"
-        )
+    enlarged = require_detail(info, grid.slide_mpp, grid.mpp, allow_upsampling=allow_upsampling)
     level = pick_level(info, grid.slide_mpp, grid.mpp)
     rows, columns = _axes(info, grid, level, enlarged)
     row, column = np.asarray(indices, np.int32).reshape(-1, 2).T

@@ -2,7 +2,6 @@
 
 import re
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,7 +25,6 @@ from wsi.geometry import Box
 from wsi.identity import slide_identity
 from wsi.readers import open_slide
 from wsi.readers.httpranges import HttpRanges
-from wsi.readers.objectranges import error_from_store
 from wsi.readers.remote import RemoteFile
 from wsi.readers.tiffplan import Span
 from wsi.slide import RemoteIdentity
@@ -94,6 +92,18 @@ def test_url_size_and_etag_at_its_opening_are_the_identity_of_a_remote_slide(tmp
         expected = {"url": f"{web.url}/a.tiff", "size_bytes": size_bytes, "etag": "v1"}
         assert slide_identity(slide.info) == expected
         assert web.requests == asked
+
+
+def test_two_slides_of_one_address_differ_by_what_the_query_says(tmp_path: Path):
+    write_noise(tmp_path)
+    found = []
+    with serving(tmp_path) as web:
+        web.etag, web.modified = None, "Mon, 02 Nov 2026 00:00:00 GMT"
+        for query in ("id=1", "id=1&signature=x", "id=2"):
+            with open_slide(f"{web.url}/a.tiff?{query}") as slide:
+                found.append(slide_identity(slide.info))
+    assert found[0] == found[1] != found[2]
+    assert found[0]["modified"] == "Mon, 02 Nov 2026 00:00:00 GMT"
 
 
 def test_a_remote_level_costs_its_own_bytes_and_little_more(tmp_path: Path):
@@ -236,6 +246,23 @@ def test_a_redirect_that_has_run_out_is_asked_for_again(tmp_path: Path):
         ranges.close()
 
 
+def test_a_redirect_that_runs_out_under_several_reads_is_asked_for_again_by_each(tmp_path: Path):
+    """All of them have their answer before the first one asks again."""
+    data = write_bytes(tmp_path)
+    with serving(tmp_path) as store, serving(tmp_path) as web:
+        (tmp_path / "old").write_bytes(data)
+        web.redirects = {"/a": f"{store.url}/old"}
+        ranges = HttpRanges(f"{web.url}/a", AT_ONCE)
+        (tmp_path / "old").unlink()
+        web.redirects = {"/a": f"{store.url}/data"}
+        store.meeting = threading.Barrier(8, timeout=60)
+        with ThreadPoolExecutor(8) as pool:
+            parts = list(pool.map(lambda n: ranges.fetch(50_000 + n, 10), range(8)))
+        assert parts == [data[50_000 + n : 50_010 + n] for n in range(8)]
+        assert store.paths.count("/old") == 1 + 8
+        ranges.close()
+
+
 def test_a_slide_behind_a_password_is_read_with_it_and_refused_without(tmp_path: Path):
     pixels = write_noise(tmp_path)
     with serving(tmp_path) as web:
@@ -249,6 +276,22 @@ def test_a_slide_behind_a_password_is_read_with_it_and_refused_without(tmp_path:
 def test_a_missing_remote_slide_is_not_found(tmp_path: Path):
     with serving(tmp_path) as web, pytest.raises(SlideNotFound, match="no such object"):
         open_slide(f"{web.url}/none.svs")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://[bad/x.svs", "https://host:abc/x.svs", "https://u:se#cret@host/x.svs", "https:///x"],
+)
+def test_a_malformed_address_is_not_found(url: str):
+    with pytest.raises(SlideNotFound, match="the address is malformed"):
+        open_slide(url)
+
+
+@pytest.mark.parametrize("url", ["https://u:secret@-ü.de/x.svs", "https://u:secret@host/x\x01.svs"])
+def test_an_address_that_only_its_library_refuses_is_not_found(url: str):
+    with pytest.raises(SlideNotFound, match="the address is malformed") as caught:
+        open_slide(url)
+    assert "secret" not in str(caught.value)
 
 
 def test_a_server_that_nobody_runs_is_not_found(tmp_path: Path):
@@ -324,60 +367,3 @@ def test_what_was_used_last_is_kept_within_its_limit(monkeypatch: pytest.MonkeyP
         remote.read_spans([Span(offset, 10)])
     assert ranges.fetched == [(0, 10), (10, 10), (20, 10), (10, 10)]
     remote.close()
-
-
-def test_an_object_in_any_store_that_fsspec_knows_is_read(tmp_path: Path):
-    import fsspec
-
-    pixels = write_noise(tmp_path)
-    store = fsspec.filesystem("memory")
-    store.pipe("/bucket/a.tiff", (tmp_path / "a.tiff").read_bytes())
-    try:
-        with open_slide("memory://bucket/a.tiff") as slide:
-            assert slide.info.reader == "tiff"
-            np.testing.assert_array_equal(slide.read_level(0, WHOLE), pixels)
-            identity = slide_identity(slide.info)
-        assert identity["size_bytes"] == (tmp_path / "a.tiff").stat().st_size
-        with pytest.raises(SlideNotFound, match="no such object"):
-            open_slide("memory://bucket/none.tiff")
-    finally:
-        store.store.clear()
-
-
-@pytest.fixture
-def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
-    """An object store of one bucket, where s3fs looks for it."""
-    s3fs = pytest.importorskip("s3fs")
-    (tmp_path / "bucket").mkdir()
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    with serving(tmp_path) as web:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", web.url)
-        yield web
-        s3fs.S3FileSystem.clear_instance_cache()
-
-
-def test_an_object_in_s3_is_read_by_ranges_of_one_version(bucket: WebServer):
-    pixels = write_noise(bucket.folder / "bucket")
-    with open_slide("s3://bucket/a.tiff") as slide:
-        np.testing.assert_array_equal(slide.read_level(0, WHOLE), pixels)
-        asked = [head for head in bucket.headers if "Range" in head]
-        assert asked
-        assert all(head["If-Match"] == '"v1"' for head in asked)
-        bucket.etag = '"v2"'
-        with pytest.raises(SlideUnreachable, match="no longer the one that was opened"):
-            slide.read_level(1, Box(0, 0, 200, 150))
-        identity = {"url": "s3://bucket/a.tiff", "etag": "v1"}
-        assert slide_identity(slide.info).items() >= identity.items()
-
-
-def test_an_object_that_is_not_in_its_bucket_is_not_found(bucket: WebServer):
-    with pytest.raises(SlideNotFound, match="no such object"):
-        open_slide("s3://bucket/none.tiff")
-
-
-def test_a_missing_library_for_s3_names_the_extra_to_install():
-    error = error_from_store("s3://bucket/a.svs", ImportError("Install s3fs to access S3"))
-    assert isinstance(error, UnsupportedSlide)
-    assert "pip install 'wsi-heatmap[s3]'" in str(error)

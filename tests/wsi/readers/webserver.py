@@ -27,6 +27,7 @@ class WebServer:
     failing: list[Any] = field(default_factory=list)  # of the next answers: a status, or "cut"
     redirects: dict[str, str] = field(default_factory=dict)  # path to where it is
     password: str | None = None  # as user:word
+    meeting: threading.Barrier | None = None  # before a missing file is said to be missing
 
     @property
     def requests(self) -> int:
@@ -58,6 +59,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif wanted and self.headers.get("Authorization") != wanted:
             self._send(401, {}, b"")
         elif not file.is_file():
+            if state.meeting:
+                state.meeting.wait()
             self._send(404, {}, b"")
         elif self.headers.get("If-Match", state.etag) != state.etag:
             self._send(412, {}, b"")
