@@ -10,10 +10,12 @@ __all__ = [
     "IdempotencyMismatch",
     "InvalidRequest",
     "JobTimeout",
+    "ModelChanged",
     "NoSpace",
     "NotAllowed",
     "NotAuthenticated",
     "NotFound",
+    "PictureTooLarge",
     "QueueFull",
     "QuotaExceeded",
     "ResultExpired",
@@ -103,8 +105,16 @@ class ChecksumMismatch(ServiceError):
     """The bytes that came are not those that the client's digest names."""
 
 
+class PictureTooLarge(ServiceError):
+    """A picture for viewers that more of the slide would have to be decoded for than is allowed."""
+
+
 class SlideChanged(ServiceError):
     """A slide that stays in its place is not the one that was added."""
+
+
+class ModelChanged(ServiceError):
+    """A worker has another model, or is of another release, than the job was asked of."""
 
 
 class DecoderCrashed(ServiceError):

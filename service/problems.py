@@ -86,6 +86,7 @@ PROBLEMS: dict[str, ProblemType] = {
     "corrupt-slide": ProblemType(422, "The slide is damaged"),
     "no-mpp": ProblemType(422, "The slide does not state its resolution"),
     "slide-too-large": ProblemType(422, "The slide has more pixels than a slide can have"),
+    "picture-too-large": ProblemType(422, "The picture would take too many pixels of the slide"),
     "slide-too-coarse": ProblemType(422, "The slide shows too little detail for the model"),
     "archive-unsafe": ProblemType(422, "The archive holds what no honest slide has"),
     "decoder-crashed": ProblemType(422, "Reading the slide ended the reader"),
@@ -96,6 +97,7 @@ PROBLEMS: dict[str, ProblemType] = {
     "not-ready": ProblemType(503, "The service is not ready", 10),
     "busy": ProblemType(503, "The service is busy", 5),
     "worker-lost": ProblemType(500, "The job lost its worker too often"),
+    "model-changed": ProblemType(409, "The worker's model or release is not that of the request"),
     "model-unusable": ProblemType(500, "The model cannot be used"),
     "internal-error": ProblemType(500, "Something went wrong on the server"),
 }
@@ -134,6 +136,8 @@ SLUGS: dict[type[BaseException], str] = {
     errors.ArchiveUnsafe: "archive-unsafe",
     errors.ChecksumMismatch: "checksum-mismatch",
     errors.SlideChanged: "slide-changed",
+    errors.PictureTooLarge: "picture-too-large",
+    errors.ModelChanged: "model-changed",
     errors.DecoderCrashed: "decoder-crashed",
     errors.DecoderTimeout: "decoder-timeout",
     errors.JobTimeout: "job-timeout",
@@ -155,7 +159,15 @@ HIDDEN_DETAILS = {
 
 OUR_FAULT = "The server's log says more under this request's or job's id."
 
-SERVER_PATH = re.compile(r"(?<![\w./:<])(?!/v1/|/problems/|/viewer)(?:/[^\s/:'\"`,;()<>]+){2,}/?")
+SERVER_PATH = re.compile(
+    r"(?<![\w./:<])(?!/v1/|/problems/|/viewer)(?:"
+    r"(?<=')/[^'\n]+(?=')|(?<=\")/[^\"\n]+(?=\")"  # between quotes, or a slide's: blanks and all
+    r"|/[^\s:'\"`;<>][^:'\"`;<>\n]*?\."
+    r"(?i:bif|dcm|jpe?g|mrxs|ndpi|png|scn|svs|svslide|tiff?|vms|vmu)(?![\w.])"
+    r"|(?:/[^\s/:'\"`,;()<>]+){2,}/?)"
+)
+"""A path of the server in a sentence. Slides below shared folders are often called as somebody
+pleased, `Doe, John.svs`; where a slide is known its path is left out by itself."""
 
 
 def slug_of(error: BaseException) -> str:

@@ -84,7 +84,7 @@ class ReaderPool:
 
         Raises what open_in_sandbox raises, and Busy where all readers are in use.
         """
-        place = _Place(key, str(path), mpp, _stamp(str(path)))
+        place = _Place(key, str(path), mpp, _stamp(key, str(path)))
         entry = self._enter(place)
         try:
             yield self._opened(place, entry)
@@ -227,8 +227,9 @@ def _close_all(slides: list[SandboxedSlide | None]) -> None:
             slide.close()
 
 
-def _stamp(path: str) -> Stamp:
+def _stamp(key: ReaderKey, path: str) -> Stamp:
+    """The path stays untold: it may name a patient."""
     try:
         return Stamp.of(Path(path))
     except (OSError, ValueError) as error:
-        raise SlideNotFound(f"{path}: there is no such file; check the path") from error
+        raise SlideNotFound(f"{key.slide_id}: its file is not there any more") from error

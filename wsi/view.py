@@ -47,6 +47,15 @@ class HeatmapView:
         self.cell0 = Scale(*own["cell0"])
 
     @property
+    def kept_bytes(self) -> int:
+        """Of the planes that are in memory."""
+        return sum(plane.nbytes for plane in list(self._kept.values()))
+
+    def forget(self) -> None:
+        """Lets the planes in memory go; they are read again where they are looked at again."""
+        self._kept.clear()
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Of all planes that can be shown: the classes, then the channels."""
         return (*self.classes, *self.channels)
@@ -120,9 +129,10 @@ class HeatmapView:
         height, width = array.shape[1:]
         if height * width * array.dtype.itemsize > KEPT_BYTES:
             return self._read(level, (channel, rows, columns))
-        if (level, channel) not in self._kept:
-            self._kept[level, channel] = self._read(level, (channel,))
-        return self._kept[level, channel][rows, columns]
+        plane = self._kept.get((level, channel))
+        if plane is None:
+            plane = self._kept[level, channel] = self._read(level, (channel,))
+        return plane[rows, columns]
 
     def _read(self, level: int, selection: tuple[Any, ...]) -> NDArray[np.float32]:
         """From disk. Raises StoreIncomplete where the file is damaged."""

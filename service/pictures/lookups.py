@@ -22,10 +22,23 @@ class Lookups(Generic[Found]):
         return found if self._clock() < until else None
 
     def put(self, key: Hashable, found: Found) -> None:
+        now = self._clock()
         with self._lock:
+            self._kept.pop(key, None)
+            while self._kept and self._oldest() <= now:
+                del self._kept[next(iter(self._kept))]
             if len(self._kept) >= self._most:
                 self._kept.clear()
-            self._kept[key] = self._clock() + self._keep_s, found
+            self._kept[key] = now + self._keep_s, found
+
+    def __len__(self) -> int:
+        """Those that are held in memory."""
+        return len(self._kept)
+
+    def _oldest(self) -> float:
+        """When the one that was put first is to go."""
+        until, _ = self._kept[next(iter(self._kept))]
+        return until
 
     def clear(self) -> None:
         """Something was deleted."""

@@ -28,6 +28,9 @@ from wsi.view import HeatmapView
 
 __all__ = ["SeenResult", "SeenSlide", "Viewing", "find_tile", "find_xyz"]
 
+NEUTRAL = "the slide"
+"""What errors call a slide whose file's name may be a patient's."""
+
 KEPT_S = 2.0
 """How long a result that was allowed and there is not looked up again: one that another process
 deleted, and a revoked key, are noticed so much later."""
@@ -77,9 +80,11 @@ class Viewing:
         library: Library,
         shelf: Shelf,
         clock: Callable[[], float] = time.monotonic,
+        readers: ReaderPool | None = None,
     ) -> None:
+        """`readers`: by default confined ones, as the settings want them."""
         self._library, self._shelf = library, shelf
-        self._readers = _open_readers(settings)
+        self._readers = _open_readers(settings) if readers is None else readers
         self._pinned = PinnedSlides()
         self.heatmaps = HeatmapTiles(settings.tile_cache_bytes // 2)
         self._slide_tiles = ByteCache(settings.tile_cache_bytes // 2)
@@ -105,7 +110,7 @@ class Viewing:
         return self._slide_tiles.get((seen.stored.id, seen.stored.sha256, address))
 
     def slide_tile(self, seen: SeenSlide, address: Address) -> bytes:
-        """JPEG, decoded in a reader process of this slide's own."""
+        """JPEG, decoded in a reader process of this slide's own. Raises PictureTooLarge."""
         made = self.cached_slide_tile(seen, address)
         if made is None:
             with self._readers.borrow(_key(seen.stored), seen.stored.path) as slide:
@@ -113,10 +118,17 @@ class Viewing:
             self._slide_tiles.put((seen.stored.id, seen.stored.sha256, address), made)
         return made
 
+    def cached_thumbnail(self, seen: SeenSlide, longest_px: int) -> bytes | None:
+        return self._slide_tiles.get((seen.stored.id, seen.stored.sha256, longest_px))
+
     def thumbnail(self, seen: SeenSlide, longest_px: int) -> bytes:
-        """JPEG."""
-        with self._readers.borrow(_key(seen.stored), seen.stored.path) as slide:
-            return slide_picture(slide, longest_px)
+        """JPEG, as slide_tile()."""
+        made = self.cached_thumbnail(seen, longest_px)
+        if made is None:
+            with self._readers.borrow(_key(seen.stored), seen.stored.path) as slide:
+                made = slide_picture(slide, longest_px)
+            self._slide_tiles.put((seen.stored.id, seen.stored.sha256, longest_px), made)
+        return made
 
     def forget_result(self) -> None:
         """One was deleted: all are looked up again."""
@@ -145,7 +157,7 @@ def _open_readers(settings: Settings) -> ReaderPool:
     )
     return ReaderPool(
         settings.reader_processes,
-        open_path=lambda path, mpp: open_in_sandbox(path, mpp, limits=limits),
+        open_path=lambda path, mpp: open_in_sandbox(path, mpp, limits=limits, name=NEUTRAL),
     )
 
 

@@ -1,5 +1,6 @@
 """`POST /v1/heatmaps`: a slide in, a heatmap out."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import Header, Query, Request, Response
@@ -13,6 +14,7 @@ from service.catalogue import Offered
 from service.deps import Parts, Service, Writer
 from service.jobs import Job, JobState, Snapshot
 from service.problems import Refusal, problem
+from service.routes.pictures import WHOLE_PICTURES, made_apart
 from service.routes.result_tiles import DEFAULT_PX
 from service.schemas import JobJson, Model, Mpp, ResultJson, StridePx
 from service.storage.artefacts import ZARR
@@ -176,16 +178,17 @@ async def _deliver(request: Request, service: Service, job: Job, wanted: str) ->
     match wanted:
         case "image/png":
             fields |= {"Content-Location": f"{at}/heatmap.png"}
-            picture = await run_in_threadpool(
+            make = partial(
                 service.viewing.heatmaps.picture, found.folder / ZARR, DEFAULT_PX, Style()
             )
+            picture = await made_apart(request, make, lambda: WHOLE_PICTURES.hold(found.tenant))
             return Response(picture, 200, fields, PNG)
         case "image/tiff":
             return deliver_file(
                 found.folder, "heatmap.tif", Content_Location=f"{at}/heatmap.tif", **more
             )
         case "application/geo+json":
-            geojson = GeoJson(found.folder, "tiles", None)
+            geojson = GeoJson(found, "tiles", None)
             return await geojson.plain(request, Content_Location=f"{at}/heatmap.geojson", **more)
     body = await run_in_threadpool(service.resources.result, found)
     return Response(

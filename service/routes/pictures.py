@@ -1,6 +1,7 @@
 """What the routes of viewers share: who may see it, and pictures that never change."""
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import TypeVar
 
@@ -14,14 +15,35 @@ from service.access.auth import Principal
 from service.deps import Service, allowed
 from service.pictures.viewing import SeenResult, SeenSlide, Viewing
 from service.web.answers import IMMUTABLE, etag_matches, head_only
+from service.web.shares import Shares, require_client
 
-__all__ = ["kept_picture", "seen_result", "seen_slide", "viewing_of"]
+__all__ = [
+    "SLIDE_PICTURES",
+    "TILES",
+    "WHOLE_PICTURES",
+    "kept_descriptor",
+    "kept_picture",
+    "made_apart",
+    "seen_result",
+    "seen_slide",
+    "viewing_of",
+]
 
 Seen = TypeVar("Seen")
 
 OPENING = anyio.CapacityLimiter(8)
 """Requests that find a slide at once: one may be opened for it, or read whole where its file looks
 touched, and other requests need the threads."""
+
+SLIDE_PICTURES = Shares(8, 6, 4)
+"""Made at once of slides, by tenant and slide: a slide without coarse levels takes seconds of
+decoding for each, and everything else, authentication too, has its threads beside them."""
+
+TILES = Shares(8, 6)
+"""Made at once of heatmaps, by tenant."""
+
+WHOLE_PICTURES = Shares(3, 2)
+"""The same of whole heatmaps: at 4096 px one takes 270 MB and 2.5 s."""
 
 
 class Number(Convertor[int]):
@@ -75,8 +97,12 @@ async def kept_picture(
     etag: str,
     cached: Callable[[], bytes | None],
     make: Callable[[], bytes],
+    turn: Callable[[], AbstractAsyncContextManager[None]],
 ) -> Response:
-    """A picture that never changes: 304 where the client has it, from memory where that has it."""
+    """A picture that never changes: 304 where the client has it, from memory where that has it.
+
+    It is made once `turn` comes, and not at all for a client that has gone by then.
+    """
     fields = {"ETag": etag, "Cache-Control": IMMUTABLE}
     if etag_matches(request.headers.get("if-none-match"), etag):
         return Response(None, 304, fields)
@@ -84,8 +110,27 @@ async def kept_picture(
     if made is None and request.method == "HEAD":
         return head_only(fields, media_type)
     if made is None:
-        made = await run_in_threadpool(make)
+        made = await made_apart(request, make, turn)
     return Response(made, 200, fields, media_type)
+
+
+def kept_descriptor(request: Request, etag: str, dzi: bytes) -> Response:
+    """Of a Deep Zoom pyramid, which never changes either."""
+    fields = {"ETag": etag, "Cache-Control": IMMUTABLE}
+    if etag_matches(request.headers.get("if-none-match"), etag):
+        return Response(None, 304, fields)
+    return Response(dzi, 200, fields, "application/xml")
+
+
+async def made_apart(
+    request: Request,
+    make: Callable[[], bytes],
+    turn: Callable[[], AbstractAsyncContextManager[None]],
+) -> bytes:
+    """In a thread that no other request needs. Raises ClientDisconnect, and what `make` does."""
+    async with turn():
+        await require_client(request)
+        return await anyio.to_thread.run_sync(make, limiter=anyio.CapacityLimiter(1))
 
 
 def _see(request: Request, find: Callable[[Principal, str], Seen], thing: str) -> Seen:

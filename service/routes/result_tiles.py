@@ -11,7 +11,14 @@ from service.errors import NotFound
 from service.pictures.tiles import COLORMAP, Colouring
 from service.pictures.viewing import SeenResult, find_tile, find_xyz
 from service.problems import Refusal
-from service.routes.pictures import kept_picture, seen_result, viewing_of
+from service.routes.pictures import (
+    TILES,
+    WHOLE_PICTURES,
+    kept_descriptor,
+    kept_picture,
+    seen_result,
+    viewing_of,
+)
 from service.web.answers import TaggedJson
 from service.web.openapi import failures
 from service.web.routing import Router
@@ -82,8 +89,9 @@ async def get_heatmap_png(
         request,
         "image/png",
         seen.etag(longest_px, coloured),
-        lambda: None,
+        lambda: heatmaps.cached_picture(path, longest_px, coloured.style, coloured.name),
         lambda: heatmaps.picture(path, longest_px, coloured.style, coloured.name),
+        lambda: WHOLE_PICTURES.hold(seen.stored.tenant),
     )
 
 
@@ -94,10 +102,7 @@ async def get_heatmap_png(
 )
 async def get_heatmap_dzi(request: Request, seen: Seen) -> Response:
     """Deep Zoom over the slide's level 0, so that it lies on the slide's own pyramid."""
-    etag = seen.etag("dzi")
-    return await kept_picture(
-        request, "application/xml", etag, lambda: None, lambda: seen.pyramid.dzi("png")
-    )
+    return kept_descriptor(request, seen.etag("dzi"), seen.pyramid.dzi("png"))
 
 
 @router.get(
@@ -145,6 +150,7 @@ async def _tile(
         seen.etag(address, coloured),
         lambda: heatmaps.cached(seen.heatmap, address, style, name),
         lambda: heatmaps.tile(seen.heatmap, address, style, name),
+        lambda: TILES.hold(seen.stored.tenant),
     )
 
 

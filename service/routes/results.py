@@ -41,9 +41,10 @@ Found = Annotated[StoredResult, Depends(result_of)]
 
 
 def sends(
-    media_type: str, description: str, *, ranges: bool = True
+    media_type: str, description: str, *more: int, ranges: bool = True
 ) -> dict[int | str, dict[str, Any]]:
-    """`responses=` of a route that sends a file, of one type or of several with | between."""
+    """`responses=` of a route that sends a file, of one type or of several with | between; `more`:
+    statuses of its refusals."""
     schemas = {media: SCHEMAS.get(media, BINARY) for media in media_type.split("|")}
     content = {"content": {media: {"schema": schema} for media, schema in schemas.items()}}
     answers: dict[int | str, dict[str, Any]] = {
@@ -51,11 +52,11 @@ def sends(
         304: {"description": "The client has it already"},
     }
     if not ranges:
-        return {**answers, **failures(410)}
+        return {**answers, **failures(410, *more)}
     return {
         **answers,
         206: {"description": "The part that Range asked for", **content},
-        **failures(410, 416),
+        **failures(410, 416, *more),
     }
 
 
@@ -111,25 +112,25 @@ def get_result_report(found: Found) -> Response:
 @router.get(
     "/heatmap.geojson",
     response_class=Response,
-    responses=sends("application/geo+json", "QuPath's GeoJSON, streamed", ranges=False),
+    responses=sends("application/geo+json", "QuPath's GeoJSON, streamed", 507, ranges=False),
 )
 async def get_heatmap_geojson(
     found: Found, request: Request, kind: Kind = "tiles", threshold: Threshold = None
 ) -> Response:
     """Tiles with their scores, or outlines of the regions at or above the threshold."""
-    return await GeoJson(found.folder, kind, threshold).plain(request)
+    return await GeoJson(found, kind, threshold).plain(request)
 
 
 @router.get(
     "/heatmap.geojson.gz",
     response_class=Response,
-    responses=sends("application/gzip", "The same, as a file that QuPath opens"),
+    responses=sends("application/gzip", "The same, as a file that QuPath opens", 507),
 )
 async def get_heatmap_geojson_gz(
     found: Found, request: Request, kind: Kind = "tiles", threshold: Threshold = None
 ) -> Response:
     """Compressed, as a file."""
-    return await GeoJson(found.folder, kind, threshold).compressed(request)
+    return await GeoJson(found, kind, threshold).compressed(request)
 
 
 @router.get(

@@ -6,7 +6,13 @@ from fastapi import Depends, Path, Query, Request
 from starlette.responses import Response
 
 from service.pictures.viewing import SeenSlide, find_tile
-from service.routes.pictures import kept_picture, seen_slide, viewing_of
+from service.routes.pictures import (
+    SLIDE_PICTURES,
+    kept_descriptor,
+    kept_picture,
+    seen_slide,
+    viewing_of,
+)
 from service.web.openapi import failures
 from service.web.routing import Router
 
@@ -32,10 +38,7 @@ Seen = Annotated[SeenSlide, Depends(seen_slide)]
 )
 async def get_slide_dzi(request: Request, seen: Seen) -> Response:
     """Deep Zoom over level 0."""
-    etag = seen.etag("dzi")
-    return await kept_picture(
-        request, "application/xml", etag, lambda: None, lambda: seen.pyramid.dzi("jpeg")
-    )
+    return kept_descriptor(request, seen.etag("dzi"), seen.pyramid.dzi("jpeg"))
 
 
 @router.get(
@@ -58,6 +61,7 @@ async def get_slide_tile(
         seen.etag(address),
         lambda: viewing.cached_slide_tile(seen, address),
         lambda: viewing.slide_tile(seen, address),
+        lambda: SLIDE_PICTURES.hold(seen.stored.tenant, seen.stored.id),
     )
 
 
@@ -75,6 +79,7 @@ async def get_thumbnail(
         request,
         "image/jpeg",
         seen.etag("thumbnail", longest_px),
-        lambda: None,
+        lambda: viewing.cached_thumbnail(seen, longest_px),
         lambda: viewing.thumbnail(seen, longest_px),
+        lambda: SLIDE_PICTURES.hold(seen.stored.tenant, seen.stored.id),
     )

@@ -12,7 +12,7 @@ from wsi.readers import READERS
 from wsi.readers.limits import MAX_LEVELS, MAX_SLIDE_PX
 from wsi.slide import RGB, Level, SlideInfo
 
-__all__ = ["MAX_TEXT", "clean_text", "describe_slide", "parse_slide"]
+__all__ = ["MAX_TEXT", "clean_text", "describe_slide", "leave_out_names", "parse_slide"]
 
 T = TypeVar("T")
 
@@ -20,6 +20,8 @@ MAX_TEXT = 2000  # characters of one text
 MAX_SIDE = 1 << 31
 MAX_TEXTS = 64  # warnings, properties
 MAX_FILES = 20_001  # the gate's limit, and the entry
+NEUTRAL_STEM = "slide"  # the service's own name for the file of an upload
+LEAST_LETTERS = 4  # of a name: a shorter one stands in too many words to be taken out of them
 PROPERTY = re.compile(r"openslide\.[a-z0-9.-]{1,64}")
 FIELDS = (
     "reader", "vendor", "size", "levels", "mpp", "mpp_source", "objective_power", "bounds",
@@ -87,6 +89,28 @@ def clean_text(text: str) -> str:
     """At most MAX_TEXT characters on one line; a control character becomes a space."""
     shown = "".join(c if c.isprintable() else " " for c in text)
     return shown if len(shown) <= MAX_TEXT else f"{shown[: MAX_TEXT - 2]} …"
+
+
+def leave_out_names(text: str, path: str, name: str) -> str:
+    """A sentence about the slide at `path`, without what its file and folder are called, which may
+    be a patient's name: `name` stands for the slide and what is below it."""
+    place = Path(path)
+    shown = _replaced(text, place, name)
+    if place.parent != Path(place.anchor):
+        shown = _replaced(shown, place.parent, f"a file beside {name}")
+    if place.stem != NEUTRAL_STEM:
+        for word in (place.name, place.stem):
+            shown = shown.replace(word, name) if len(word) >= LEAST_LETTERS else shown
+    return shown
+
+
+def _replaced(text: str, place: Path, name: str) -> str:
+    """Also where it is quoted, and with what lies below it up to a colon, a quote or the end."""
+    forms = {
+        form for said in (str(place), repr(str(place))[1:-1]) for form in (said, clean_text(said))
+    }
+    either = "|".join(map(re.escape, sorted(forms, key=len, reverse=True)))
+    return re.sub(rf"(?:{either})(?:/[^:'\"]*)?", lambda _: name, text)
 
 
 def _items(value: object, limit: int) -> list[Any]:

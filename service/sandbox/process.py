@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import wsi.errors
 from service.errors import DecoderCrashed, DecoderTimeout
-from service.sandbox.description import clean_text
+from service.sandbox.description import clean_text, leave_out_names
 from service.sandbox.launcher import Ended, Launcher
 from service.sandbox.memory import create_memory, round_up
 from service.sandbox.wire import (
@@ -42,10 +42,13 @@ ERRORS: dict[str, type[WsiError]] = {name: getattr(wsi.errors, name) for name in
 
 
 class ReaderProcess:
-    """A reader process over one slide. Several threads may read; its death ends all their reads."""
+    """A reader process over one slide. Several threads may read; its death ends all their reads.
+
+    Errors call the slide by the job's `name`, and by its path where that is None.
+    """
 
     def __init__(self, launcher: Launcher, job: dict[str, Any], limits: SandboxLimits) -> None:
-        self._path = job["path"]
+        self._path, self._name = job["path"], job["name"]
         self._launcher = launcher
         self._limits = limits
         self._lock = threading.Lock()
@@ -110,7 +113,9 @@ class ReaderProcess:
                 is_dying = isinstance(error, EOFError | ConnectionError)
                 ended = self._end(DYING_S if is_dying else 0.0)
                 self._failure = self._explain(error, ended, timeout_s)
-                logger.warning("reader process %s: %s", self.pid, self._failure)
+                # no path, and no text that comes from the process: either may name a patient
+                kind = type(self._failure).__name__
+                logger.warning("reader process %s: %s (%s)", self.pid, kind, ended.cause)
             return self._repeated(self._failure)
 
     def close(self) -> None:
@@ -160,18 +165,22 @@ class ReaderProcess:
         name, message = body["error"], body.get("message")
         if not isinstance(name, str) or not isinstance(message, str):
             raise BadMessage("an error that is no text")
+        message = clean_text(message)
+        if self._name is not None:
+            message = leave_out_names(message, self._path, self._name)
         if name in ERRORS:
-            raise ERRORS[name](clean_text(message))
+            raise ERRORS[name](message)
         if name == "MemoryError":
             raise _OutOfMemory
-        raise BadMessage(clean_text(message))
+        raise BadMessage(message)
 
     def _explain(
         self, error: Exception, ended: Ended, timeout_s: float
     ) -> DecoderCrashed | DecoderTimeout:
+        slide = self._path if self._name is None else self._name
         if isinstance(error, TimeoutError):
             return DecoderTimeout(
-                f"{self._path}: the decoder did not answer within {timeout_s:g} s and was ended; "
+                f"{slide}: the decoder did not answer within {timeout_s:g} s and was ended; "
                 "the file is damaged, or the machine too busy: export it again, or try later"
             )
         if isinstance(error, _OutOfMemory):
@@ -182,7 +191,7 @@ class ReaderProcess:
         else:
             why = ended.cause
         return DecoderCrashed(
-            f"{self._path}: the decoder failed over this file ({why}); it is damaged or made to "
+            f"{slide}: the decoder failed over this file ({why}); it is damaged or made to "
             "do harm: export it again from its source"
         )
 

@@ -3,6 +3,7 @@
 import os
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import DecoderCrashed, DecoderTimeout
-from service.sandbox.description import parse_slide
+from service.sandbox.description import leave_out_names, parse_slide
 from service.sandbox.launcher import Launcher, shared_launcher
 from service.sandbox.process import ReaderProcess
 from service.sandbox.wire import BadMessage, SandboxLimits, SandboxMode, parse_mode
@@ -75,17 +76,19 @@ def open_in_sandbox(
     apply_icc: bool = False,
     limits: SandboxLimits | None = None,
     launcher: Launcher | None = None,
+    name: str | None = None,
 ) -> SandboxedSlide:
     """As wsi.open_slide, of a local file, in a process of its own that is confined as far as this
     system can. This process looks at no byte of the file.
 
+    `name`: what the slide's info and all errors call it, where they must not tell its path.
     Raises what open_slide raises, DecoderCrashed and DecoderTimeout.
     """
     if "://" in str(path):
         raise UnsupportedSlide(
-            f"{path}: the reader process has no network; copy the slide to a local disk"
+            f"{name or path}: the reader process has no network; copy the slide to a local disk"
         )
-    job = _job(str(path)) | {
+    job = _job(str(path), name) | {
         "mpp": mpp_from_caller(mpp),
         "reader": reader,
         "apply_icc": apply_icc,
@@ -99,7 +102,7 @@ def open_in_sandbox(
             info = parse_slide(message.body.get("slide"), str(path), message.tail or None)
         except BadMessage as error:
             raise process.fail(error, limits.open_timeout_s) from error
-        return SandboxedSlide(process, info, mode)
+        return SandboxedSlide(process, _named(info, name), mode)
     except BaseException:
         process.close()
         raise
@@ -118,10 +121,18 @@ def probe_sandbox(launcher: Launcher | None = None) -> SandboxMode:
         process.close()
 
 
-def _job(path: str | None) -> dict[str, Any]:
+def _named(info: SlideInfo, name: str | None) -> SlideInfo:
+    """`info.files` stays: the slide's identity is made of their bytes."""
+    if name is None:
+        return info
+    warnings = tuple(leave_out_names(each, info.path, name) for each in info.warnings)
+    return replace(info, path=name, warnings=warnings)
+
+
+def _job(path: str | None, name: str | None = None) -> dict[str, Any]:
     """A relative path needs the folder that it starts from."""
     is_relative = path is not None and not os.path.isabs(path)  # noqa: PTH117
-    return {"path": path, "cwd": str(Path.cwd()) if is_relative else "/"}
+    return {"path": path, "name": name, "cwd": str(Path.cwd()) if is_relative else "/"}
 
 
 def _parts(box: Box, cell: Size) -> Iterator[Box]:

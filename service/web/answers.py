@@ -1,7 +1,7 @@
 """Answers that HTTP knows more about than FastAPI: problems, files, what the client has already."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ __all__ = [
     "TaggedJson",
     "etag_matches",
     "head_only",
-    "in_blocks",
 ]
 
 IMMUTABLE = "private, max-age=31536000, immutable"
@@ -173,15 +172,3 @@ class FileAnswer(Response):
 
     async def _start(self, status: int, send: Send) -> None:
         await send({"type": "http.response.start", "status": status, "headers": self.raw_headers})
-
-
-def in_blocks(pieces: Iterable[bytes], block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
-    """The same bytes in fewer pieces: each one that is sent costs a turn of the event loop."""
-    held = bytearray()
-    for piece in pieces:
-        held += piece
-        if len(held) >= block_bytes:
-            yield bytes(held)
-            held.clear()
-    if held:
-        yield bytes(held)

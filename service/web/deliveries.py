@@ -1,23 +1,21 @@
 """Files of results as answers."""
 
 import gzip
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
-import anyio
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from service.outputs import OUTPUTS
 from service.storage.artefacts import ARTEFACTS, ZARR, Kept, kept_file, read_manifest
-from service.web.answers import IMMUTABLE, FileAnswer, etag_matches, head_only, in_blocks
+from service.storage.shelf import StoredResult
+from service.web.answers import IMMUTABLE, FileAnswer, etag_matches, head_only
+from service.web.spools import SpooledAnswer, unzipped
 
 __all__ = ["MEDIA_TYPES", "GeoJson", "deliver_file", "deliver_zarr"]
 
 GEOJSON = "application/geo+json"
-BLOCK_BYTES = 256 << 10
 GZIP_LEVEL = 4  # as wsi.export.geojson
 
 MEDIA_TYPES = {file.name: file.media_type for file in ARTEFACTS}
@@ -30,9 +28,6 @@ OPENED_APART = {
     ),
 }
 """A page goes to the disk of whoever asked, never into this site."""
-
-_sources = anyio.CapacityLimiter(2)
-"""Results that are loaded at once to be written anew: each takes its scores' memory."""
 
 
 def deliver_file(folder: Path, name: str, **headers: str) -> FileAnswer:
@@ -55,10 +50,10 @@ class GeoJson:
     """The GeoJSON of a result: tiles or regions, at the threshold of the model or another one."""
 
     def __init__(
-        self, folder: Path, kind: Literal["tiles", "regions"], threshold: float | None
+        self, result: StoredResult, kind: Literal["tiles", "regions"], threshold: float | None
     ) -> None:
-        self._folder, self._kind = folder, kind
-        own = read_manifest(folder)["summary"]["threshold"]
+        self._folder, self._tenant, self._kind = result.folder, result.tenant, kind
+        own = read_manifest(result.folder)["summary"]["threshold"]
         self._threshold = None if threshold in (None, own) else threshold
 
     def _stored(self) -> Kept:
@@ -67,37 +62,42 @@ class GeoJson:
         )
 
     async def compressed(self, request: Request) -> Response:
-        """The .gz as a file; at another threshold than the model's own it is made on the way."""
+        """The .gz as a file; at another threshold than the model's own it is made anew."""
         if self._threshold is not None:
-            return await self._made("application/gzip", self._etag("gz"), request, {})
+            return self._made("application/gzip", "gz", request, {})
         kept = self._stored()
         return FileAnswer(kept.path, "application/gzip", kept.etag, kept.size_bytes)
 
     async def plain(self, request: Request, **headers: str) -> Response:
-        """Compressed on the way where the client takes that: the file is so already."""
+        """Compressed where the client takes that: the file is so already."""
         fields = {field.replace("_", "-"): value for field, value in headers.items()}
         fields["Vary"] = "Accept-Encoding"
-        if self._threshold is not None:
-            return await self._made(GEOJSON, self._etag("json"), request, fields)
-        kept = self._stored()
-        if _takes_gzip(request.headers.get("accept-encoding", "")):
+        packed = _takes_gzip(request.headers.get("accept-encoding", ""))
+        if packed:
             fields["Content-Encoding"] = "gzip"
+        if self._threshold is not None:
+            return self._made(GEOJSON, "gzip" if packed else "json", request, fields)
+        kept = self._stored()
+        if packed:
             etag = f'"{kept.sha256}-gzip"'
             return FileAnswer(kept.path, GEOJSON, etag, kept.size_bytes, headers=fields)
         etag = f'"{kept.sha256}-plain"'
-        return _known_or_head(request, GEOJSON, etag, fields) or _streamed(
-            _unzipped(kept.path), GEOJSON, etag, fields
+        return _known_or_head(request, GEOJSON, etag, fields) or StreamingResponse(
+            unzipped(kept.path), media_type=GEOJSON, headers=_described(etag, fields)
         )
 
-    async def _made(
-        self, media_type: str, etag: str, request: Request, fields: dict[str, str]
+    def _made(
+        self, media_type: str, form: str, request: Request, fields: dict[str, str]
     ) -> Response:
-        short = _known_or_head(request, media_type, etag, fields)
-        if short is not None:
-            return short
-        pieces = await self._anew()
-        packed = _gzipped(pieces) if media_type == "application/gzip" else in_blocks(pieces)
-        return _streamed(packed, media_type, etag, fields)
+        etag = self._etag(form)
+        return _known_or_head(request, media_type, etag, fields) or SpooledAnswer(
+            self._write_anew,
+            self._folder.parent,
+            self._tenant,
+            media_type,
+            _described(etag, fields),
+            unpack=form == "json",
+        )
 
     def _etag(self, form: str) -> str:
         from wsi import __version__
@@ -105,13 +105,14 @@ class GeoJson:
         work = read_manifest(self._folder)["work_sha256"]
         return f'"{work}-{self._kind}-{self._threshold!r}-{__version__}-{form}"'
 
-    async def _anew(self) -> Iterator[bytes]:
-        """From the result's scores and heatmap; nothing is scored again."""
+    def _write_anew(self, file: IO[bytes]) -> None:
+        """gzip, from the result's scores and heatmap; nothing is scored again."""
         from service.exports import load_source
         from wsi.export.geojson import stream
 
-        source = await anyio.to_thread.run_sync(load_source, self._folder, limiter=_sources)
-        return stream(source, kind=self._kind, threshold=self._threshold)
+        source = load_source(self._folder)
+        with gzip.GzipFile("", "wb", GZIP_LEVEL, file, mtime=0) as packed:
+            packed.writelines(stream(source, kind=self._kind, threshold=self._threshold))
 
 
 def _known_or_head(
@@ -125,27 +126,8 @@ def _known_or_head(
     return None
 
 
-def _streamed(
-    pieces: Iterator[bytes], media_type: str, etag: str, fields: dict[str, str]
-) -> Response:
-    return StreamingResponse(pieces, media_type=media_type, headers=_described(etag, fields))
-
-
 def _described(etag: str, fields: dict[str, str]) -> dict[str, str]:
     return {"Cache-Control": IMMUTABLE, **fields, "ETag": etag}
-
-
-def _unzipped(path: Path) -> Iterator[bytes]:
-    with gzip.open(path, "rb") as file:
-        while block := file.read(BLOCK_BYTES):
-            yield block
-
-
-def _gzipped(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    packer = zlib.compressobj(GZIP_LEVEL, wbits=31)
-    for piece in in_blocks(pieces):
-        yield packer.compress(piece)
-    yield packer.flush()
 
 
 def _takes_gzip(field: str) -> bool:

@@ -104,6 +104,16 @@ def refuse(path: str) -> None:
     raise CorruptSlide(f"{path}: refused,\nby\x1b[31m {'long ' * 1000}")
 
 
+def stumble_over(path: str) -> None:
+    raise KeyError(path)
+
+
+def refuse_beside(path: str) -> None:
+    """As readers do of slides of several files."""
+    place = Path(path)
+    raise CorruptSlide(f"{place.with_suffix('')}/a.dat: missing, and {place.parent}/b, c.dat too")
+
+
 DEEDS: dict[str, Callable[[str], Any]] = {
     "abort": abort,
     "violate-memory": violate_memory,
@@ -114,6 +124,8 @@ DEEDS: dict[str, Callable[[str], Any]] = {
     "exhaust-wrapped": exhaust_wrapped,
     "stumble": stumble,
     "refuse": refuse,
+    "refuse-beside": refuse_beside,
+    "stumble-over": stumble_over,
 }
 
 

@@ -62,6 +62,10 @@ def test_what_is_no_clients_business_is_not_told(error: Exception, slug: str, st
     [
         ("/srv/wsi/slides/sld_1/slide.svs: level 2 is damaged", "a file of the server: level 2 …"),
         ("cannot read '/srv/wsi/a.tif' (end)", "cannot read 'a file of the server' (end)"),
+        ("/srv/Doe, John 1953.svs: level 2 is damaged", "a file of the server: level 2 …"),
+        ("no access: '/srv/Doe, John' (13)", "no access: 'a file of the server' (13)"),
+        ('no access: "/srv/O\'Neil, J.x" (13)', 'no access: "a file of the server" (13)'),
+        ("ask '/v1/jobs' for slide.tiff", "ask '/v1/jobs' for slide.tiff"),
         ("use 0.05 to 60 um/px", "use 0.05 to 60 um/px"),
         ("see /v1/jobs/job_1", "see /v1/jobs/job_1"),
         ("tile 3/4 of image/tiff", "tile 3/4 of image/tiff"),
@@ -77,3 +81,8 @@ def test_what_must_not_be_shown_is_replaced() -> None:
     error = wsi.errors.CorruptSlide("/data/Jane Doe.svs: level 2 is damaged")
     found = problem_of(error, {"/data/Jane Doe.svs": "the slide", "/data": "the folder"})
     assert found["detail"] == "the slide: level 2 is damaged"
+
+
+def test_a_long_message_takes_no_time_of_the_server() -> None:
+    """Texts of a hostile file: none of its paths ends, and each may be one to the end."""
+    assert public_sentence("/a 'x " * 5000) == "/a 'x " * 5000

@@ -172,3 +172,15 @@ def test_another_class_is_shown_by_its_name(tmp_path: Path) -> None:
 def test_the_whole_slide_fits_a_side(tmp_path: Path) -> None:
     view = make_view(tmp_path, np.ones((2, 4), np.float32), size0=Size(400, 200), cell0=100)
     assert view.fitted(100).shape == (50, 100)
+
+
+def test_planes_are_kept_until_they_are_to_be_forgotten(tmp_path: Path) -> None:
+    view = make_view(tmp_path, np.full((4, 6), 0.5, np.float32), size0=Size(600, 400), cell0=100)
+    assert view.kept_bytes == 0
+    before = view.plane(Box(0, 0, 300, 200), 2)
+    assert view.kept_bytes == 4 * 6 * 4
+    view.plane(Box(0, 0, 300, 200), 2, "other")
+    assert view.kept_bytes == 2 * 4 * 6 * 4
+    view.forget()
+    assert view.kept_bytes == 0
+    assert (view.plane(Box(0, 0, 300, 200), 2) == before).all()

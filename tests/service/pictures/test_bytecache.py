@@ -28,3 +28,16 @@ def test_a_value_larger_than_the_cache_drops_nothing() -> None:
     cache.put("b", b"12345")
     assert cache.get("b") is None
     assert cache.get("a") == b"1234"
+
+
+def test_what_is_lent_is_taken_from_the_limit_and_given_back() -> None:
+    cache = ByteCache(10)
+    for key in ("a", "b"):
+        cache.put(key, b"1234")
+    cache.lend(5)
+    assert (cache.get("a"), cache.get("b"), cache.size_bytes) == (None, b"1234", 4)
+    cache.put("c", b"123456")
+    assert cache.get("c") is None
+    cache.lend(0)
+    cache.put("c", b"123456")
+    assert (cache.get("b"), cache.get("c")) == (b"1234", b"123456")

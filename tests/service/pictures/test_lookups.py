@@ -26,3 +26,13 @@ def test_it_never_grows_without_end() -> None:
     for i in range(100):
         lookups.put(i, i)
     assert sum(lookups.get(i) is not None for i in range(100)) <= 3
+
+
+def test_what_is_over_is_not_held_in_memory() -> None:
+    now = 0.0
+    lookups = Lookups[str](2.0, lambda: now)
+    for at, key in ((0.0, "a"), (1.0, "b"), (1.5, "a"), (3.2, "c")):
+        now = at
+        lookups.put(key, "x")
+    assert (lookups.get("a"), lookups.get("b"), lookups.get("c")) == ("x", None, "x")
+    assert len(lookups) == 2

@@ -1,6 +1,7 @@
 """Pictures for viewers: slide and heatmap tiles of one address lie on each other."""
 
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from openslide.deepzoom import DeepZoomGenerator
 from PIL import Image
 
 from models.registry import resolve_model
+from service.errors import PictureTooLarge
 from service.pictures.tiles import HeatmapTiles, slide_picture, slide_tile
 from service.pipeline import make_heatmap
 from service.request import HeatmapRequest
@@ -19,6 +21,7 @@ from wsi.deepzoom import Address, Pyramid
 from wsi.errors import InvalidOption
 from wsi.geometry import Box
 from wsi.readers import open_slide
+from wsi.readers.array import ArraySlide
 from wsi.render import Style, encode
 
 GRAY = Style("gray")
@@ -85,6 +88,27 @@ def test_a_coarse_tile_of_a_slide_without_levels_is_read_in_blocks(tmp_path: Pat
     assert abs(int(tile[0, 8, 0]) - 40) < 6
 
 
+def flat(width: int, height: int) -> ArraySlide:
+    """A slide of one level that takes no memory."""
+    return ArraySlide([np.broadcast_to(np.uint8(200), (height, width, 3))])
+
+
+def test_a_picture_of_more_than_64_mebipixels_of_a_level_is_refused() -> None:
+    """8193 px a side are just more; a tile of a quarter of them is made."""
+    slide = flat(8193, 8193)
+    with pytest.raises(PictureTooLarge, match=r"67 Mpx of level 0 \(limit 67\)"):
+        slide_picture(slide, 100)
+    with pytest.raises(PictureTooLarge):
+        slide_tile(slide, Pyramid(slide.info.size).tile(8, 0, 0))
+    assert pixels(slide_tile(slide, Pyramid(slide.info.size).tile(9, 0, 0))).shape == (256, 256, 3)
+
+
+def test_only_px_of_the_slide_count_for_a_coarse_tile() -> None:
+    """Its one px would be 16384 level-0 px a side."""
+    slide = flat(8193, 10)
+    assert pixels(slide_tile(slide, Pyramid(slide.info.size).tile(0, 0, 0))).shape == (1, 1, 3)
+
+
 def test_the_whole_slide_fits_a_side(painted: tuple[Path, Path]) -> None:
     with open_slide(painted[0]) as slide:
         assert pixels(slide_picture(slide, 320)).shape == (240, 320, 3)
@@ -110,3 +134,21 @@ def test_a_tile_is_made_once(painted: tuple[Path, Path]) -> None:
 def test_an_unknown_class_is_refused(painted: tuple[Path, Path]) -> None:
     with pytest.raises(InvalidOption, match="benign"):
         HeatmapTiles(0).tile(painted[1], Address(Box(0, 0, 16, 16), 1), GRAY, "benign")
+
+
+def test_planes_of_heatmaps_and_pictures_share_one_cache(
+    painted: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """A plane is 30 x 40 cells, 4800 bytes: of five heatmaps two are kept in half of 20,000."""
+    tiles, address = HeatmapTiles(20_000), Address(Box(0, 0, 16, 16), 1)
+    paths = [tmp_path / f"{i}.zarr" for i in range(5)]
+    views = []
+    for path in paths:
+        shutil.copytree(painted[1], path)
+        tiles.tile(path, address, GRAY)
+        views.append(tiles.view(path))
+    assert [view.kept_bytes for view in views] == [0, 0, 0, 4800, 4800]
+    assert 9600 < tiles.size_bytes <= 20_000
+    again = tiles.tile(paths[0], address, Style("gray", alpha=0.5))
+    assert (pixels(again)[..., 3] == 128).all()
+    assert [view.kept_bytes for view in views] == [4800, 0, 0, 0, 4800]

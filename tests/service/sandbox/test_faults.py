@@ -1,14 +1,16 @@
 """No fault of a reader process reaches its parent."""
 
 import errno
+import logging
 import os
+import re
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from service.errors import DecoderCrashed, DecoderTimeout
+from service.errors import DecoderCrashed, DecoderTimeout, ServiceError
 from service.sandbox import SandboxedSlide, SandboxLimits, open_in_sandbox
 from service.sandbox.launcher import Launcher
 from tests.service.hostile import SLOW_SPEECHES, SPEECHES
@@ -18,7 +20,7 @@ from tests.service.sandbox.readers import (
     PATIENT,
     is_alive,
 )
-from wsi.errors import CorruptSlide
+from wsi.errors import CorruptSlide, WsiError
 from wsi.geometry import Box
 
 
@@ -150,3 +152,32 @@ def test_the_process_cannot_take_the_shared_memory_away(hostile: Launcher, tiff:
     """Its size is sealed; this child has no filter over its system calls."""
     with open_in_sandbox(tiff, reader="answer-shrunk", launcher=hostile) as slide:
         assert slide.read_level(0, HERE).shape == (10, 10, 3)
+
+
+NAME = "Doe, John 1953-02-01"
+
+
+@pytest.mark.parametrize(
+    "deed", ["abort", "hang", "exhaust", "stumble-over", "refuse", "refuse-beside"]
+)
+def test_a_slide_that_has_a_name_to_show_is_called_by_it(
+    hostile: Launcher, tiff: Path, deed: str, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.DEBUG)
+    path = tiff.rename(tiff.with_name(f"{NAME}.tiff"))
+    soon = SandboxLimits(open_timeout_s=0.2 if deed == "hang" else 100.0)
+    with pytest.raises((WsiError, ServiceError)) as opening:
+        open_in_sandbox(
+            path, reader=f"open-{deed}", launcher=hostile, limits=soon, name="the slide"
+        )
+    soon = SandboxLimits(open_timeout_s=100, read_timeout_s=0.2 if deed == "hang" else 100.0)
+    with open_in_sandbox(
+        path, reader=deed, launcher=hostile, limits=soon, name="the slide"
+    ) as slide:
+        assert slide.info.path == "the slide"
+        with pytest.raises((WsiError, ServiceError)) as reading:
+            slide.read_level(0, AT_THE_TRAP)
+    for error in (opening.value, reading.value):
+        assert "the slide" in str(error)
+        assert not re.search(f"Doe|John|1953|{re.escape(path.parent.name)}", str(error))
+    assert not re.search("Doe|John|1953", caplog.text)
