@@ -377,6 +377,19 @@ def test_a_class_that_no_patch_has_is_told(tmp_path: Path):
     assert facts["warnings"] == ["no patch is of class in_situ, invasive: recipes need every class"]
 
 
+def test_mended_outlines_are_told(tmp_path: Path):
+    folder = write_annotated(tmp_path / "WSI")
+    crossing = [(0, 0), (256, 256), (256, 0), (0, 256)]
+    write_drawn(folder / "A01.xml", [region_xml(crossing, "Benign")])
+    with pytest.raises(DatasetError, match=r"no simple outline .* take --mend"):
+        cut_patches(folder, tmp_path / "out", REQUEST)
+    facts = cut_patches(folder, tmp_path / "out", replace(REQUEST, mend=True))
+    assert "1 outlines crossed themselves or left the slide, and were mended" in facts["warnings"]
+    found = {(int(row["x0"]), int(row["y0"])) for row in rows_of(tmp_path / "out")
+             if row["folder"] == "Benign"}  # fmt: skip
+    assert found == {(0, 64), (0, 128), (192, 64), (192, 128)}  # whole in the two triangles
+
+
 def test_a_patch_that_no_table_lists_is_refused(copied: Path, tmp_path: Path):
     out = tmp_path / "out"
     cut_patches(copied, out, REQUEST)
