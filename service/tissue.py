@@ -50,7 +50,8 @@ def lay_tiles(
     """Mask, grid and plan: what would be read and how many tiles, without reading them.
 
     tile_px, stride_px: at `mpp` um/px; stride_px None: no overlap. mask, mask_frame: as of
-    find_tissue(). A slide that is too coarse is refused before its picture is read: that is all of it.
+    find_tissue(). A slide that is too coarse is refused before its picture, which would be all of
+    it, is read.
     """
     info = slide.info
     slide_mpp = require_mpp(info)
