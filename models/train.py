@@ -33,6 +33,7 @@ from models.training.schedules import Watch
 from models.training.sides import digest_parts, name_sides, write_sides
 from models.training.start import Start, start_network
 from models.training.teaching import Teachers, read_teachers
+from wsi.store.places import require_folder_place
 
 __all__ = ["TrainConfig", "TrainProgress", "train"]
 
@@ -107,8 +108,10 @@ def train(
     data share. An ensemble's members are trained below `out`, each in a folder of its name.
     Raises DatasetError where the data lack a class, or a part of the split; WeightsError where
     `out` holds a run of another recipe, or weights are missing; CardError where the recipe makes
-    no card; ModelError where the loss is no number any more, or the disk is full.
+    no card; ModelError where the loss is no number any more, or the disk is full; InvalidOption
+    where nothing can be written to `out`.
     """
+    require_folder_place(out)
     make_card(config, "weights", "0" * 64)  # a card that cannot be is refused now, not at the end
     if config.ensemble.members:
         return _train_members(config, data, out, device, weights, imagenet, stores, on_progress)

@@ -16,6 +16,7 @@ from wsi.overview import pick_level, read_box
 from wsi.readers import open_slide
 from wsi.slide import Slide, require_mpp, slide_name
 from wsi.store.folder import partial_file
+from wsi.store.places import require_file_place
 from wsi.tiler import plan_tiles, read_tiles
 
 if TYPE_CHECKING:
@@ -56,15 +57,22 @@ def explain_place(
     reader: str = "auto",
     device: str = "auto",
     trust_code: bool = False,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Writes the picture `out` (PNG), and returns what it says, as JSON types.
 
     at0: level-0 px; the tile of the heatmap's grid that holds it is explained, so that the
-    probability is the heatmap's. Raises InvalidRequest, WsiError, ModelError.
+    probability is the heatmap's. The slide is never overwritten. Raises InvalidRequest, WsiError,
+    ModelError.
     """
     from models.explain import explain_tile, load_layers
     from models.infer import load_classifier
 
+    if out.suffix.lower() != ".png":
+        raise InvalidRequest(
+            f"{out}: the picture is a PNG; use a name that ends in .png with --out"
+        )
+    require_file_place(out, overwrite=overwrite, inputs=[slide])
     classifier = load_classifier(model, device, batch_size=32, trust_code=trust_code)
     try:
         card = classifier.card

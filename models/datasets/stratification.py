@@ -85,6 +85,8 @@ def _draw(
     pictures: Pictures, wanted: FloatArray, seed: int, names: Sequence[str], tolerance: float
 ) -> tuple[Int64Array, float]:
     """The part of each patient, in the order of `pictures.patients`, and the deviation."""
+    if seed < 0:
+        raise DatasetError(f"seed {seed}: use 0 or more")
     group = _groups(pictures)
     counts = _counts(pictures)
     grouped = np.zeros((int(group.max()) + 1, counts.shape[1]))

@@ -74,9 +74,10 @@ def split(
         list[str] | None,
         typer.Option(help="PART=FILE: a published case list, for train, validation, test."),
     ] = None,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
     folds: Annotated[
-        int | None, typer.Option(help="Write so many splits for cross-validation: OUT-1.json …")
+        int | None,
+        typer.Option(min=3, help="Write so many splits for cross-validation: OUT-1.json …"),
     ] = None,
     tolerance: Annotated[
         float, typer.Option(min=0, max=1, help="How far a class's share in a part may be off.")
@@ -89,20 +90,24 @@ def split(
     from models.datasets.digests import with_digests
     from models.datasets.stratification import draw_folds, draw_stratified
     from models.split import require_apart, write_split
+    from wsi.store.places import require_file_place
 
-    if cases and folds:
+    if cases and folds is not None:
         raise typer.BadParameter("case lists make one split; leave out --folds or --cases")
+    lists = _lists(cases or [])
+    first = out if folds is None or not out.name else _fold_file(out, 0)
+    require_file_place(first, inputs=lists.values())  # before pictures are decoded
     pictures = with_digests(_open(folder, layout, magnification, subtypes))
     if cases:
-        drawn = [read_cases(_lists(cases), pictures)]
-    elif folds:
+        drawn = [read_cases(lists, pictures)]
+    elif folds is not None:
         drawn = list(draw_folds(pictures, folds, seed, tolerance=tolerance))
     else:
         drawn = [draw_stratified(pictures, seed, tolerance=tolerance)]
     for one in drawn:
         require_apart(pictures, one)
     for i, one in enumerate(drawn):
-        path = out.with_stem(f"{out.stem}-{i + 1}") if folds else out
+        path = out if folds is None else _fold_file(out, i)
         write_split(one, path)
         say(str(path))
 
@@ -173,6 +178,10 @@ def _split_of(pictures: "Pictures", path: Path | None) -> "Split | None":
     if path is None:
         return read_split() if pictures.layout in IDC_LAYOUTS else None
     return read_split(path)
+
+
+def _fold_file(out: Path, fold: int) -> Path:
+    return out.with_name(f"{out.stem}-{fold + 1}{out.suffix}")
 
 
 def _lists(cases: list[str]) -> dict[str, Path]:

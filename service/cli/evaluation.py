@@ -69,7 +69,10 @@ def evaluate(
 ) -> None:
     """How good models are on labelled pictures, with patient-bootstrap 95 % intervals."""
     from models.evaluate import assess, select_pictures
+    from wsi.store.places import require_folder_place
 
+    if report is not None:
+        require_folder_place(report, option="--report")
     names = model or [DEFAULT_MODEL]
     selection = select_pictures(
         data,

@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from service.cli.options import AsJson, Device, Model, MppOption, Reader, TrustCode
+from service.cli.options import (
+    AsJson,
+    Device,
+    Model,
+    MppOption,
+    Overwrite,
+    Reader,
+    TrustCode,
+)
 from service.cli.terminal import print_json, say
 from service.request import DEFAULT_MODEL
 
@@ -26,6 +34,7 @@ def explain(
     reader: Reader = "auto",
     device: Device = "auto",
     trust_code: TrustCode = False,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """What the network looked at in one tile: Grad-CAM and an occlusion map, as a picture."""
@@ -44,6 +53,7 @@ def explain(
         reader=reader,
         device=device,
         trust_code=trust_code,
+        overwrite=overwrite,
     )
     if as_json:
         print_json(found)

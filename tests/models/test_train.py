@@ -27,6 +27,7 @@ from tests.models.training_runs import (
     registered,
     write_data,
 )
+from wsi.errors import InvalidOption
 
 
 class Stopped(Exception):
@@ -276,3 +277,11 @@ def test_data_without_validation_patients_are_refused(tmp_path: Path):
 def test_progress_reads_as_a_line():
     assert str(TrainProgress(3, 9, 0.5, 80.4, None)) == "epoch 3 of 9: loss 0.5000, 80 tiles/s"
     assert str(TrainProgress(4, 9, 0.5, 80.4, 0.91)).endswith("validation AUC 0.9100")
+
+
+def test_where_nothing_can_be_written_is_known_before_a_tile_is_read(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+
+    for out in (tmp_path / "file" / "small", tmp_path / ("n" * 300)):
+        with pytest.raises(InvalidOption, match=r"use (another|a shorter) --out"):
+            train(SMALL, tmp_path / "no data", out, device="cpu")

@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from models.split import read_split
 from service.cli import app
 from tests.models.pictures import breakhis_names, write_flat
+from wsi.errors import InvalidOption
 
 
 def run(*words: object) -> tuple[int, str]:
@@ -73,3 +75,27 @@ def test_case_lists_want_a_part(tmp_path: Path):
     code, text = run("data", "split", folder, "--out", tmp_path / "s", "--cases", "cases.txt")
     assert code == 2
     assert "PART=FILE" in text
+
+
+@pytest.mark.parametrize("option", [("--seed", -1), ("--folds", 0), ("--folds", 2)])
+def test_a_number_out_of_its_range_is_refused(tmp_path: Path, option: tuple[str, int]):
+    folder = write_patients(tmp_path / "data")
+    code, text = run("data", "split", folder, "--out", tmp_path / "s.json", *option)
+    assert (code, option[0] in text) == (2, True)
+    assert not list(tmp_path.glob("*.json"))
+
+
+def test_where_a_split_cannot_go_is_known_before_a_picture_is_read(tmp_path: Path):
+    (tmp_path / "a.txt").write_text("14-1")
+    for out, says in ((tmp_path, "is a folder"), (tmp_path / "a.txt", "is read for it")):
+        cases = ("--cases", f"test={tmp_path / 'a.txt'}")
+        with pytest.raises(InvalidOption, match=says):
+            run("data", "split", tmp_path / "no data", "--out", out, *cases)
+    assert (tmp_path / "a.txt").read_text() == "14-1"
+
+
+@pytest.mark.parametrize("below", ["", "more"])
+def test_where_a_report_cannot_go_is_known_before_anything_is_scored(tmp_path: Path, below: str):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidOption, match=r"a file is where a folder is needed; .* --report"):
+        run("evaluate", "--data", tmp_path / "no data", "--report", tmp_path / "file" / below)

@@ -80,3 +80,39 @@ def test_a_position_that_is_none_is_one_sentence(slide: Path) -> None:
     done = wsi("explain", str(slide), "--at", "here")
     assert done.returncode == 1
     assert "--at 'here': use two numbers, X,Y" in done.stderr
+
+
+@pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
+def test_the_slide_and_the_weights_are_never_replaced(
+    tmp_path: Path, overwrite: tuple[str, ...]
+) -> None:
+    pixels = np.full((64, 96, 3), 200, np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "slide.png")
+    card = write_network(tmp_path / "net", make_card(mpp=0.5, tile_px=32, input_px=32))
+    kept = [tmp_path / "slide.png", *card.parent.iterdir()]
+    before = [path.read_bytes() for path in kept]
+    for out in kept:
+        options = ("--at", "40,24", "--mpp", 0.5, "-m", card, "-o", out, *overwrite)
+        assert wsi("explain", tmp_path / "slide.png", *options).returncode == 1
+    assert [path.read_bytes() for path in kept] == before
+
+
+def test_a_picture_that_is_there_is_replaced_where_somebody_says_so(
+    slide: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").write_bytes(b"a photograph")
+    model = write_model(tmp_path / "mean", 16, 0.5)
+    options = ("--at", "40,24", "-m", model, "-o", tmp_path / "a.png")
+    done = wsi("explain", slide, *options)
+    assert (done.returncode, "a.png: it is there; use --overwrite" in done.stderr) == (1, True)
+    assert (tmp_path / "a.png").read_bytes() == b"a photograph"
+    assert wsi("explain", slide, *options, "--overwrite").returncode == 0
+    assert size_of(tmp_path / "a.png") == (1800, 552)
+
+
+def test_a_folder_in_place_of_the_picture_is_found_before_the_work(
+    slide: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").mkdir()
+    done = wsi("explain", slide, "--at", "40,24", "-m", "no-model", "-o", tmp_path / "a.png")
+    assert "a.png is a folder; give a file's name as --out" in done.stderr

@@ -1,3 +1,5 @@
+import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -195,3 +197,19 @@ def test_nearest_points_and_borders_agree_with_brute_force():
     assert set(np.unique(owner)) == set(range(len(xy)))
     at_border = brute[..., 1] - brute[..., 0] < 0.5
     assert torus.borders(xy, owner)[at_border].max() < 1.5
+
+
+@pytest.mark.parametrize("name", ["", ".", "folder", "pipe"])
+def test_only_a_file_is_replaced_and_that_is_known_before_the_drawing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.chdir(tmp_path)
+
+    def drawn(done: int, whole: int) -> None:
+        raise AssertionError("it was drawn")
+
+    with pytest.raises(InvalidOption, match=r"is a folder|is no ordinary file"):
+        draw_phantom(Path(name), size_px=1000, mpp=MPP, overwrite=True, on_progress=drawn)
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi.errors import InvalidOption, ResultExists
+from wsi.errors import InvalidOption
 from wsi.geometry import Mpp, Scale, Size
 from wsi.phantom.compose import Painter, draw_atlas
 from wsi.phantom.plan import MARGIN, make_plan
 from wsi.phantom.texture import INKS
 from wsi.pyramid_tiff import write_pyramid
-from wsi.store.folder import partial_file
+from wsi.store.folder import name_file, partial_file
+from wsi.store.places import require_file_place
 
 __all__ = ["LARGEST_PX", "MPP_LIMITS", "PhantomTruth", "draw_phantom", "truth_path"]
 
@@ -68,22 +69,25 @@ def draw_phantom(
     """
     size = size_px if isinstance(size_px, Size) else Size(size_px, size_px)
     _check(size, mpp, seed, pen, cancer_fraction)
-    for path in (out, truth_path(out)):
-        if path.exists() and not overwrite:
-            raise ResultExists(f"{path}: the file exists; choose another name or allow overwriting")
+    require_file_place(out, option="OUT", overwrite=overwrite)
+    require_file_place(truth_path(out), option="OUT", overwrite=overwrite)
     plan = make_plan(size, mpp, seed, cancer_fraction, pen=pen is not None)
     painter = Painter(plan, draw_atlas(mpp, seed, pen), seed)
-    write_pyramid(
-        out,
-        size,
-        painter.paint,
-        mpp=Mpp(mpp, mpp),
-        quality=QUALITY,
-        software="wsi phantom",
-        workers=workers,
-        overwrite=overwrite,
-        on_progress=on_progress,
-    )
+    try:
+        write_pyramid(
+            out,
+            size,
+            painter.paint,
+            mpp=Mpp(mpp, mpp),
+            quality=QUALITY,
+            software="wsi phantom",
+            workers=workers,
+            overwrite=overwrite,
+            on_progress=on_progress,
+        )
+    except OSError as error:
+        name_file(error, out)
+        raise
     inner = (slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
     marked = plan.fields["pen"][inner] > 128
     px0 = Scale(float(plan.cell_px), float(plan.cell_px))

@@ -1,5 +1,6 @@
 """Folders that are complete, or named `*.partial`: written aside, flushed, then renamed."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ __all__ = [
     "create_group",
     "flush_file",
     "flush_tree",
+    "name_file",
     "open_group",
     "partial_file",
     "partial_path",
@@ -35,6 +37,8 @@ ATTRIBUTES = "wsi"
 PARTIAL = ".partial"
 
 FLUSH_THREADS = 8
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def partial_path(path: Path) -> Path:
@@ -57,7 +61,7 @@ def open_group(path: Path, kind: str) -> "zarr.Group":
     _require_complete(path, kind)
     try:
         group = zarr.open_group(LocalStore(path, read_only=True), mode="r")
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RecursionError) as error:
         raise StoreIncomplete(
             f"{path}: its metadata cannot be read ({error}); delete the folder and make it again"
         ) from error
@@ -84,8 +88,9 @@ def written_aside(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     try:
         yield partial
         publish(partial, path, overwrite=overwrite)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
+        name_file(error, path)
         raise
 
 
@@ -104,16 +109,23 @@ def partial_file(path: Path) -> Iterator[Path]:
         if not _is_below_partial(path):
             flush_file(partial)
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        name_file(error, path)
         raise
     if not _is_below_partial(path):
         flush_file(path.parent)
 
 
+def name_file(error: object, path: Path) -> None:
+    """A full disk is found while bytes are written, where the system names no file."""
+    if isinstance(error, OSError) and error.errno in FULL and error.filename is None:
+        error.filename = str(path)
+
+
 def require_free(path: Path, overwrite: bool) -> None:
     if path.exists() and not overwrite:
-        raise ResultExists(f"{path} is already there; ask for it to be overwritten, or delete it")
+        raise ResultExists(f"{path} is already there; use --overwrite to replace it, or delete it")
 
 
 def publish(partial: Path, path: Path, *, overwrite: bool = False) -> None:

@@ -77,7 +77,7 @@ def read_journal(folder: Path) -> dict[int, str]:
         try:
             entry = json.loads(line)
             shards[int(entry["shard"])] = str(entry["sha256"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue
     return shards
 

@@ -20,6 +20,7 @@ from wsi.store.folder import (
     create_group,
     flush_file,
     flush_tree,
+    name_file,
     open_group,
     partial_path,
     publish,
@@ -169,7 +170,8 @@ class RowWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        name_file(error, self._partial)
         self.close()
 
     @property
@@ -318,7 +320,7 @@ def _readable_group(folder: Path) -> "zarr.Group | None":
 
     try:
         return zarr.open_group(LocalStore(folder), mode="r+", zarr_format=3)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, RecursionError):
         return None
 
 
