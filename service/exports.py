@@ -19,10 +19,12 @@ from wsi.mask import TissueMask
 from wsi.regions import summarise
 from wsi.slide import SlideInfo
 from wsi.store import ScoreStore
+from wsi.store.folder import PARTIAL
 
-__all__ = ["export_result", "load_source"]
+__all__ = ["export_result", "load_source", "require_result"]
 
 PICTURES = ("overlay", "report")  # formats that show the slide itself
+READ = (OUTPUTS["ome-zarr"].file, SCORES, MASK_IMAGE)  # what exports are made of
 
 
 def export_result(
@@ -46,8 +48,8 @@ def export_result(
     given = {name: _known_options(name, asked) for name in names}
     _refuse_unused(names, asked, given)
     targets = [out / OUTPUTS[name].file for name in names]
-    source = load_source(folder)
     _require_free(folder, targets, overwrite=overwrite)
+    source = load_source(folder)
     if any(OUTPUTS[name].format in PICTURES for name in names):
         source = _with_picture(source, folder, slide)
     out.mkdir(parents=True, exist_ok=True)
@@ -58,15 +60,15 @@ def export_result(
 
 
 def load_source(folder: Path) -> ExportSource:
-    """What the writers need, from a result's own files. Raises StoreIncomplete, StoreMismatch."""
-    manifest = ResultFolder(folder).manifest()
-    if manifest is None:
-        raise StoreIncomplete(f"{folder}: no finished result is there; run `wsi heatmap` first")
+    """What the writers need, from a result's own files, whose sha256 are compared with those that
+    its manifest states. Raises StoreIncomplete, StoreMismatch."""
+    manifest = require_result(folder)
     if manifest.get("schema") != MANIFEST_SCHEMA:
         raise StoreMismatch(
             f"{folder}: its manifest has schema {manifest.get('schema')}, this program reads "
             f"{MANIFEST_SCHEMA}; make the result again with `wsi heatmap --overwrite`"
         )
+    ResultFolder(folder).require_whole(manifest["outputs"], below=READ)
     try:
         return _source_from(folder, manifest)
     except (KeyError, TypeError) as error:
@@ -74,6 +76,19 @@ def load_source(folder: Path) -> ExportSource:
             f"{folder}: its manifest is damaged ({type(error).__name__}: {error}); "
             "make the result again with `wsi heatmap --overwrite`"
         ) from error
+
+
+def require_result(folder: Path) -> dict[str, Any]:
+    """The manifest of a result that is finished. Raises StoreIncomplete."""
+    if folder.absolute().name.endswith(PARTIAL):
+        raise StoreIncomplete(
+            f"{folder}: a run that was stopped left it unfinished; run the same `wsi heatmap` "
+            "again, it goes on where it was"
+        )
+    manifest = ResultFolder(folder).manifest()
+    if manifest is None:
+        raise StoreIncomplete(f"{folder}: no finished result is there; run `wsi heatmap` first")
+    return manifest
 
 
 def _source_from(folder: Path, manifest: dict[str, Any]) -> ExportSource:
@@ -119,7 +134,7 @@ def _refuse_unused(
 
 def _require_free(folder: Path, targets: Iterable[Path], *, overwrite: bool) -> None:
     """Files that the manifest vouches for stay as they are, with --overwrite too."""
-    manifest = ResultFolder(folder).manifest() or {}
+    manifest = require_result(folder)
     own = {(folder / name).resolve() for name in manifest["outputs"]}
     own |= {path for file in own for path in file.parents if path.suffix == ".zarr"}
     for target in targets:
@@ -173,7 +188,7 @@ def _read_request(folder: Path) -> dict[str, Any]:
     try:
         run = json.loads((folder / RUN).read_text(encoding="utf-8"))
         return {name: run["request"][name] for name in ("slide", "reader", "icc")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise StoreIncomplete(
             f"{folder / RUN}: not the record of a run ({error}); "
             "make the result again with `wsi heatmap --overwrite`"

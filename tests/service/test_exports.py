@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -154,3 +155,68 @@ def test_result_of_another_schema_is_refused(result: Path, tmp_path: Path) -> No
     done = wsi("export", result, "-f", "csv", "-o", tmp_path / "x")
     assert done.returncode == 1
     assert "schema 99" in done.stderr
+
+
+def flip(path: Path) -> None:
+    """One bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x40
+    path.write_bytes(content)
+
+
+def chunk_of(result: Path) -> Path:
+    return next(p for p in sorted((result / "heatmap.zarr/0/c").rglob("*")) if p.is_file())
+
+
+def test_damaged_heatmap_is_not_exported(result: Path, tmp_path: Path) -> None:
+    flip(chunk_of(result))
+    done = wsi("export", result, "-f", "ome-tiff", "-o", tmp_path / "x")
+    assert done.returncode == 1
+    assert f"{chunk_of(result)}: it was changed or damaged since" in done.stderr
+    assert "wsi heatmap --overwrite" in done.stderr
+    assert not (tmp_path / "x").exists()
+
+
+def test_damaged_result_is_not_called_equal_and_is_made_again_where_asked_for(
+    result: Path, tmp_path: Path
+) -> None:
+    whole = chunk_of(result).read_bytes()
+    flip(chunk_of(result))
+    command = (
+        "heatmap", tmp_path / "painted.tiff", "-o", tmp_path / "out", "-m", tmp_path / "model",
+        "--mask", "none",
+    )  # fmt: skip
+    done = wsi(*command)
+    assert (done.returncode, str(chunk_of(result)) in done.stderr) == (1, True)
+    assert wsi(*command, "--overwrite").returncode == 0
+    assert chunk_of(result).read_bytes() == whole
+    assert "an equal result was there" in wsi(*command).stdout
+
+
+def test_missing_heatmap_is_named(result: Path, tmp_path: Path) -> None:
+    shutil.rmtree(result / "heatmap.zarr")
+    done = wsi("export", result, "-f", "csv", "-o", tmp_path / "x")
+    assert (done.returncode, "it went missing" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "painted.tiff", "out"])
+def test_formats_of_what_is_no_result_are_not_listed(
+    result: Path, tmp_path: Path, name: str
+) -> None:
+    done = wsi("export", tmp_path / name)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no finished result is there" in done.stderr
+
+
+def test_unfinished_result_is_not_exported(result: Path, tmp_path: Path) -> None:
+    unfinished = result.rename(tmp_path / "painted.tiff.partial")
+    done = wsi("export", unfinished, "-f", "csv", "-o", tmp_path / "x")
+    assert done.returncode == 1
+    assert "a run that was stopped left it unfinished" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "run.json"])
+def test_deeply_nested_record_is_one_sentence(result: Path, tmp_path: Path, name: str) -> None:
+    (result / name).write_text("[" * 200_000)
+    done = wsi("export", result, "-f", "overlay", "-o", tmp_path / "x")
+    assert (done.returncode, f"{name}: not " in done.stderr) == (1, True)

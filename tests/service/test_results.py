@@ -31,11 +31,41 @@ def test_published_result_holds_its_work_and_no_other(tmp_path: Path) -> None:
     assert not folder.partial.exists()
 
 
-def test_result_with_a_shortened_file_is_not_held(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["dat", "dama"])
+def test_changed_file_of_the_result_is_named(tmp_path: Path, text: str) -> None:
+    """As long as it was, too: "data" and "dama"."""
     folder = ResultFolder(tmp_path / "slide.svs")
     publish(folder, WORK)
-    (folder.path / "tiles.csv").write_text("dat")
-    assert not folder.holds(WORK)
+    (folder.path / "tiles.csv").write_text(text)
+    with pytest.raises(
+        StoreIncomplete, match=r"tiles\.csv: it was changed or damaged .*--overwrite"
+    ):
+        folder.holds(WORK)
+    assert not folder.holds({"slide": "b"})
+
+
+def test_missing_file_of_the_result_is_named(tmp_path: Path) -> None:
+    folder = ResultFolder(tmp_path / "slide.svs")
+    publish(folder, WORK)
+    (folder.path / "tiles.csv").unlink()
+    with pytest.raises(StoreIncomplete, match=r"tiles\.csv: it went missing"):
+        folder.holds(WORK)
+
+
+def test_file_that_the_manifest_does_not_name_is_nobodys_concern(tmp_path: Path) -> None:
+    folder = ResultFolder(tmp_path / "slide.svs")
+    publish(folder, WORK)
+    (folder.path / "overlay.png").write_text("exported later")
+    assert folder.holds(WORK)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"work_sha256": "a"}', "[" * 200_000])
+def test_manifest_without_what_it_needs_is_a_damaged_one(tmp_path: Path, text: str) -> None:
+    folder = ResultFolder(tmp_path / "slide.svs")
+    publish(folder, WORK)
+    (folder.path / "manifest.json").write_text(text)
+    with pytest.raises(StoreIncomplete, match=r"manifest\.json: not a manifest"):
+        folder.holds(WORK)
 
 
 def test_different_result_needs_overwrite(tmp_path: Path) -> None:
