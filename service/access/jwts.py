@@ -91,7 +91,7 @@ def _principal(claims: dict[str, Any], tenant_claim: str) -> Principal:
 def _read_keys(file: Path) -> jwt.PyJWKSet:
     try:
         return jwt.PyJWKSet.from_dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, jwt.PyJWTError) as error:
+    except (OSError, ValueError, RecursionError, jwt.PyJWTError) as error:
         raise InvalidRequest(f"WSI_JWT_JWKS_FILE {file}: no JSON Web Key Set ({error})") from error
 
 

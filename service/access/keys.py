@@ -20,6 +20,8 @@ PREFIX = "wsi_"
 
 SCOPES = ("read", "write")
 
+LONGEST_S = 36_500 * 86400  # a hundred years: what comes after the year 9999 is no date
+
 
 @dataclass(frozen=True)
 class ApiKey:
@@ -54,6 +56,11 @@ class ApiKeys:
         """A key and its secret, which is nowhere afterwards. Raises InvalidRequest."""
         chosen = tuple(scope for scope in SCOPES if scope in set(scopes))
         _check(tenant, name, scopes)
+        if expires_in_s is not None and not 0 <= expires_in_s <= LONGEST_S:  # nor NaN
+            raise InvalidRequest(
+                f"{expires_in_s / 86400:g} days: use 0 to {LONGEST_S // 86400}, or none for a key "
+                "without an end"
+            )
         if quota_bytes is not None and not 0 <= quota_bytes < 2**63:
             raise InvalidRequest(f"quota {quota_bytes}: use bytes from 0 to {2**63 - 1}")
         now = self._clock()

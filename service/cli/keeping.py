@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from service.cli.options import AsJson
-from service.cli.settings import read_settings
+from service.cli.settings import read_settings, require_service
 from service.cli.terminal import print_json, say
 
 __all__ = ["gc"]
@@ -24,12 +24,10 @@ def gc(
 ) -> None:
     """Deletes what the service keeps no longer, and what a crash left. Safe while it runs."""
     from service.database import open_database, upgrade
-    from service.errors import InvalidRequest
     from service.storage.retention import collect_garbage
 
     settings = read_settings(data=data)
-    if not settings.data.is_dir():
-        raise InvalidRequest(f"{settings.data}: no data folder; name the service's one by --data")
+    require_service(settings)
     engine = open_database(settings.database)
     try:
         upgrade(engine)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.cli.options import AsJson
-from service.cli.settings import read_settings
+from service.cli.settings import read_settings, require_service, require_writable
 from service.cli.terminal import print_json, say
 
 if TYPE_CHECKING:
@@ -36,13 +36,11 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Makes a key and prints it, once: only a hash is kept."""
-    key, secret = _open_keys(data).create(
-        tenant,
-        name,
-        ("read",) if read_only else ("read", "write"),
-        None if days is None else days * 86400,
-        None if quota is None else _bytes_from_text(quota),
-    )
+    expires_in_s = None if days is None else days * 86400
+    quota_bytes = None if quota is None else _bytes_from_text(quota)
+    scopes = ("read",) if read_only else ("read", "write")
+    keys = _open_keys(data, is_made=True)
+    key, secret = keys.create(tenant, name, scopes, expires_in_s, quota_bytes)
     print_json(_facts(key) | {"key": secret}) if as_json else say(secret)
 
 
@@ -73,12 +71,17 @@ def revoke(
     say(f"{key_id}: revoked")
 
 
-def _open_keys(data: Path | None) -> "ApiKeys":
+def _open_keys(data: Path | None, *, is_made: bool = False) -> "ApiKeys":
+    """is_made: a first key may come before the service."""
     from service.access.keys import ApiKeys
     from service.database import open_database, upgrade
 
     settings = read_settings(data=data)
-    settings.data.mkdir(parents=True, exist_ok=True)
+    if is_made:
+        require_writable(settings)
+        settings.data.mkdir(parents=True, exist_ok=True)
+    else:
+        require_service(settings)
     engine = open_database(settings.database)
     upgrade(engine)
     return ApiKeys(engine)
@@ -105,4 +108,8 @@ def _quota(key: "ApiKey") -> str:
 
 
 def _rfc3339(at: float | None) -> str | None:
-    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+    """A row that another program or an older one wrote may hold any number."""
+    try:
+        return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+    except (OverflowError, ValueError, OSError):
+        return f"no date ({at:g})"

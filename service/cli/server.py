@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.settings import read_settings
+from service.cli.settings import read_settings, require_service, require_writable
 from service.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def serve(
     from service.server import serve as run
 
     settings = _settings(host=host, port=port, data=data, workers=workers)
+    require_writable(settings)
     run(settings, lambda url: say(f"{url} (research use, not a medical device)"))
 
 
@@ -48,10 +49,13 @@ def worker(
     """Work jobs off the queue; as many of these as you like share one database."""
     from service.worker.process import require_living_worker, run_worker
 
+    settings = _settings(data=data)
     if check:
-        say(f"{require_living_worker(_settings(data=data))} lives")
+        require_service(settings)
+        say(f"{require_living_worker(settings)} lives")
         return
-    run_worker(_settings(data=data), once=once, parent=parent)
+    require_writable(settings)
+    run_worker(settings, once=once, parent=parent)
 
 
 def _settings(**given: Any) -> "Settings":
