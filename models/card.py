@@ -192,7 +192,7 @@ def read_card(path: Path) -> ModelCard:
         fields = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CardError(f"{path}: no model card can be read there ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CardError(f"{path} is not JSON ({error}); a model card is") from error
     if not isinstance(fields, dict):
         raise CardError(f"{path} holds a JSON {type(fields).__name__}; a model card is an object")

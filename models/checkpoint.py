@@ -149,7 +149,7 @@ def _stated_classes(metadata: Mapping[str, str], path: Path) -> Any:
     """The list that save_weights() wrote; None where another program wrote the file."""
     try:
         return json.loads(metadata.get("classes", "null"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(
             f"{path}: its classes are {metadata['classes']!r:.80}, no JSON list; "
             "save the weights again without them"

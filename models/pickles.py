@@ -40,6 +40,8 @@ DTYPES = {
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 MOST_DIMENSIONS = 8
+PICKLE = b"\x80"  # of every pickle since protocol 2
+WORDS = 120  # characters of a parser's own sentence, which may hold bytes of the file
 
 PUSHED: Mapping[str, Callable[[], Any]] = {
     "NONE": lambda: None,
@@ -98,18 +100,40 @@ def read_pickled(path: Path) -> Any:
         content = path.read_bytes()
     except OSError as error:
         raise WeightsError(f"{path} cannot be read ({error.strerror})") from error
+    is_archive = zipfile.is_zipfile(path)
+    _require_torch(path, content, is_archive=is_archive)
     try:
-        return _read_archive(content) if zipfile.is_zipfile(path) else _read_legacy(content)
+        return _read_archive(content) if is_archive else _read_legacy(content)
     except _Refused as refused:
         raise WeightsError(
             f"{path} cannot be read as a PyTorch state dict: it holds more than tensors "
-            f"({refused}); save its state_dict() again"
+            f"({refused}); save its state_dict() again with torch.save()"
         ) from refused
     except Exception as error:  # whatever damaged bytes make the parsers raise
         raise WeightsError(
-            f"{path} cannot be read as a PyTorch state dict ({error or type(error).__name__}); "
+            f"{path} cannot be read as a PyTorch state dict "
+            f"({ascii(str(error))[1:-1][:WORDS] or type(error).__name__}); "
             "it is damaged, or no such file: copy it again"
         ) from error
+
+
+def _require_torch(path: Path, content: bytes, *, is_archive: bool) -> None:
+    """Raises WeightsError where the first bytes say that torch.save() did not write this."""
+    if _is_safetensors(content):
+        raise WeightsError(
+            f"{path} is in safetensors, as everything here is; there is nothing to import: use it "
+            "as it is"
+        )
+    if not is_archive and not content.startswith(PICKLE):
+        raise WeightsError(
+            f"{path} cannot be read as a PyTorch state dict: torch.save() writes no such file; "
+            "give weights of PyTorch (.pth, .pt), or copy them again"
+        )
+
+
+def _is_safetensors(content: bytes) -> bool:
+    """Eight bytes of length, then that many of JSON."""
+    return content[8:9] == b"{" and int.from_bytes(content[:8], "little") + 8 <= len(content)
 
 
 def _read_archive(content: bytes) -> Any:
@@ -130,7 +154,9 @@ def _read_archive(content: bytes) -> Any:
 def _read_legacy(content: bytes) -> Any:
     """Magic number, protocol, system, tree, keys; then each storage behind its element count."""
     file = io.BytesIO(content)
-    if (_run(file), _run(file)) != (LEGACY_MAGIC, LEGACY_PROTOCOL):
+    if _run(file) != LEGACY_MAGIC:
+        raise _Refused("a pickle of Python's own")
+    if _run(file) != LEGACY_PROTOCOL:
         raise ValueError("it is neither an archive nor of the older form")
     if not _run(file).get("little_endian"):
         raise ValueError("its numbers are big-endian")

@@ -180,7 +180,10 @@ def _first_card(model: Path, cards: list[Path]) -> Path:
     found = next((card for card in cards if card.is_file()), None)
     if found is None:
         names = " or ".join(card.name for card in cards)
-        raise CardError(f"{model} has no card; put {names} with it")
+        wanted = f"put {names} with it"
+        if model.is_dir():
+            wanted += "; a model's folder holds that and, beside it, the weights (.safetensors)"
+        raise CardError(f"{model} has no card; {wanted}")
     return found
 
 

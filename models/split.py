@@ -45,6 +45,24 @@ SHARES: Mapping[str, tuple[float, float, float]] = {
 }
 SIZE_BANDS = 4
 GOLDEN = (5**0.5 - 1) / 2
+HEAD: Mapping[str, type] = {
+    "seed": int,
+    "method": str,
+    "unlisted": str,
+    "classes": list,
+    "patients_known": bool,
+    "patients": list,
+}
+ROW: Mapping[str, type] = {
+    "patient": str,
+    "part": str,
+    "complete": bool,
+    "tiles": int,
+    "idc_tiles": int,
+    "classes": list,
+}
+OPTIONAL = frozenset({"classes", "patients_known", "idc_tiles"})
+"""Of a split file's fields; the others are in every one."""
 METHOD = (
     "By patient. Complete slides and sampled patients apart; within each, patients sorted by band "
     "of tile count (quartiles), then by IDC fraction; the i-th goes where frac(u + i * 0.618...) "
@@ -158,6 +176,8 @@ def _refuse_shared_patients(pictures: Pictures, part: list[str]) -> None:
 
 def draw_split(tiles: TileSet, seed: int, always_train: frozenset[str] = frozenset()) -> Split:
     """Stratified by kind of patient, tile count and IDC fraction (METHOD says how)."""
+    if seed < 0:
+        raise DatasetError(f"seed {seed}: use 0 or more")
     rows = [_count(tiles, patient) for patient in tiles.patients]
     rng = np.random.default_rng(seed)
     drawn = [row for row in rows if row.patient in always_train]
@@ -219,17 +239,44 @@ def write_split(split: Split, path: Path) -> None:
 
 def read_split(path: Path = IDC_SPLIT) -> Split:
     """Raises DatasetError where the file is no split, or a patient is in it twice."""
-    try:
-        record = json.loads(path.read_text())
-        rows = tuple(PatientRow(**_tuples(row)) for row in record.pop("patients"))
-        split = Split(rows=rows, **_tuples(record))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(f"{path} is not a split file ({error})") from error
+    record = _checked(path, _read_record(path), HEAD, "it")
+    listed = (
+        _checked(path, row, ROW, f"patient {i} of it") for i, row in enumerate(record["patients"])
+    )
+    rows = tuple(PatientRow(**_tuples(row)) for row in listed)
+    split = Split(rows=rows, **_tuples({k: v for k, v in record.items() if k != "patients"}))
     if len({row.patient for row in rows}) < len(rows):
         raise DatasetError(f"{path} lists a patient twice; each patient has one part")
     if strange := {row.part for row in rows} - {*PARTS, LEFT_OUT}:
         raise DatasetError(f"{path} names the part {strange.pop()!r}; parts are {', '.join(PARTS)}")
     return split
+
+
+def _read_record(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _no_split(path, f"it cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise _no_split(path, f"it is no JSON ({error})") from error
+
+
+def _checked(path: Path, record: Any, kinds: Mapping[str, type], what: str) -> dict[str, Any]:
+    """A JSON object with fields of these names and types, those of OPTIONAL or not."""
+    if not isinstance(record, dict):
+        raise _no_split(path, f"{what} is no JSON object")
+    if strange := record.keys() - kinds.keys():
+        raise _no_split(path, f"{what} has the unknown field {min(strange)!r:.40}")
+    for name, kind in kinds.items():
+        if name not in record and name not in OPTIONAL:
+            raise _no_split(path, f"{what} lacks {name!r}")
+        if name in record and not isinstance(record[name], kind):
+            raise _no_split(path, f"{name!r} of {what} is {record[name]!r:.40}")
+    return record
+
+
+def _no_split(path: Path, why: str) -> DatasetError:
+    return DatasetError(f"{path} is not a split file: {why}; `wsi data split` writes one")
 
 
 def _tuples(record: dict[str, Any]) -> dict[str, Any]:

@@ -61,8 +61,15 @@ def _read_list(path: Path) -> list[str]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as lines:
             rows = [[cell.strip() for cell in row] for row in csv.reader(lines) if any(row)]
-    except (OSError, ValueError, csv.Error) as error:
-        raise DatasetError(f"{path} is no list of cases ({error})") from error
+    except OSError as error:
+        raise DatasetError(
+            f"{path} is no list of cases: it cannot be read ({error.strerror}); name a file with a "
+            "case a line"
+        ) from error
+    except (ValueError, csv.Error) as error:
+        raise DatasetError(
+            f"{path} is no list of cases: it is no text in UTF-8; use a file with a case a line"
+        ) from error
     titles = [cell.lower() for cell in rows[0]] if rows else []
     column = next((titles.index(title) for title in TITLES if title in titles), None)
     if column is not None:

@@ -84,7 +84,7 @@ def find_tuning(folder: Path, card: ModelCard, device: str, *, int8: bool = Fals
         return tuning if tuning.is_int8 == int8 else None
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, ModelError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, ModelError) as error:
         logger.warning(
             "tuning %s is left aside (%s); `wsi doctor --tune` makes it again", path, error
         )

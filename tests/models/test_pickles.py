@@ -5,6 +5,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
@@ -237,3 +238,28 @@ def test_a_file_cut_anywhere_is_refused(is_archive: bool, tmp_path: Path):
         (tmp_path / "b.pth").write_bytes(content[:kept])
         with pytest.raises(WeightsError, match=r"b\.pth cannot be read"):
             read_pickled(tmp_path / "b.pth")
+
+
+def test_a_pickle_of_pythons_own_is_told_from_a_damaged_file(tmp_path: Path):
+    (tmp_path / "a.pth").write_bytes(pickle.dumps({"a": 1}))
+
+    with pytest.raises(WeightsError, match=r"a pickle of Python's own.* again with torch.save"):
+        read_pickled(tmp_path / "a.pth")
+
+
+def test_what_is_in_safetensors_already_needs_no_import(tmp_path: Path):
+    (tmp_path / "a.safetensors").write_bytes(safetensors.torch.save({"a": torch.zeros(2)}))
+
+    with pytest.raises(WeightsError, match=r"in safetensors, .*nothing to import"):
+        read_pickled(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("content", [b"II+\0\x08\0\0\0" * 99, b"\x80\x02I+\x07\x1b[31m" * 99])
+def test_bytes_of_another_file_are_not_printed(tmp_path: Path, content: bytes):
+    (tmp_path / "p.tif").write_bytes(content)
+
+    with pytest.raises(WeightsError, match=r"p\.tif cannot be read as a PyTorch") as caught:
+        read_pickled(tmp_path / "p.tif")
+
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < len(str(tmp_path)) + 300

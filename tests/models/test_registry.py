@@ -219,3 +219,18 @@ def test_the_folder_of_a_run_is_a_model_while_it_holds_one_card(tmp_path: Path):
 
     with pytest.raises(CardError, match=r"renamed has no card; put card\.json"):
         resolve_model(tmp_path / "renamed")
+
+
+def test_a_folder_without_a_card_is_told_what_a_models_folder_holds(tmp_path: Path):
+    with pytest.raises(
+        CardError, match=r"put card\.json or config\.json with it; a model's folder"
+    ):
+        resolve_model(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"a":' * 200_000])
+def test_a_deeply_nested_card_is_one_sentence(tmp_path: Path, text: str):
+    (tmp_path / "card.json").write_text(text)
+
+    with pytest.raises(CardError, match=r"card\.json is not JSON"):
+        resolve_model(tmp_path)

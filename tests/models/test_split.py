@@ -111,3 +111,50 @@ def test_an_unknown_part_is_refused(tmp_path: Path):
     (tmp_path / "odd.json").write_text(json.dumps(record))
     with pytest.raises(DatasetError, match="holdout"):
         read_split(tmp_path / "odd.json")
+
+
+def write_record(path: Path, **changes: object) -> Path:
+    """None: without that field."""
+    row = {"patient": "a", "part": "train", "complete": False, "tiles": 3}
+    record = {"seed": 0, "method": "", "unlisted": "none", "patients": [row]} | changes
+    path.write_text(json.dumps({k: v for k, v in record.items() if v is not None}))
+    return path
+
+
+def test_a_record_of_the_fields_that_every_split_has_is_read(tmp_path: Path):
+    assert read_split(write_record(tmp_path / "a.json")).part_of("a") == "train"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"patients": None}, "it lacks 'patients'"),
+        ({"seed": None}, "it lacks 'seed'"),
+        ({"author": "x"}, "it has the unknown field 'author'"),
+        ({"patients": {}}, r"'patients' of it is \{\}"),
+        ({"patients": [7]}, "patient 0 of it is no JSON object"),
+        ({"patients": [{"patient": "a"}]}, "patient 0 of it lacks 'part'"),
+        (
+            {"patients": [{"patient": "a", "part": ["test"], "complete": True, "tiles": 1}]},
+            r"'part' of patient 0 of it is \['test'\]",
+        ),
+    ],
+)
+def test_what_a_split_file_lacks_is_said(tmp_path: Path, changes: dict[str, object], message: str):
+    sentence = rf"odd\.json is not a split file: {message}; `wsi data split` writes one"
+    with pytest.raises(DatasetError, match=sentence):
+        read_split(write_record(tmp_path / "odd.json", **changes))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("[]", "it is no JSON object"), ("[" * 200_000, "it is no JSON")]
+)
+def test_another_file_than_a_split_is_one_sentence(tmp_path: Path, text: str, message: str):
+    (tmp_path / "odd.json").write_text(text)
+    with pytest.raises(DatasetError, match=f"not a split file: {message}"):
+        read_split(tmp_path / "odd.json")
+
+
+def test_a_seed_below_zero_is_refused():
+    with pytest.raises(DatasetError, match="seed -1: use 0 or more"):
+        draw_split(make_tiles(("a", "b", "c")), -1)

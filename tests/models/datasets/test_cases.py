@@ -60,3 +60,11 @@ def test_a_missing_list_and_a_strange_part_are_named(tmp_path: Path):
         read_cases({"train": tmp_path / "absent.txt"}, DATA)
     with pytest.raises(DatasetError, match="no part 'val'"):
         read_cases({"val": tmp_path / "absent.txt"}, DATA)
+
+
+def test_a_list_that_is_no_text_is_one_sentence(tmp_path: Path):
+    (tmp_path / "a.txt").write_bytes(b"\xff\xfe8\x008\x006\x003\x00")
+    with pytest.raises(
+        DatasetError, match=r"it is no text in UTF-8; use a file with a case a line"
+    ):
+        read_cases({"train": tmp_path / "a.txt"}, DATA)
