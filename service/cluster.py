@@ -11,6 +11,7 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from service.errors import InvalidRequest
 from service.progress import Silent
 from wsi.cores import usable_cores
 
@@ -41,7 +42,7 @@ def connect(scheduler: str | None = None, workers: int | None = None) -> Iterato
     for name in ("distributed", "distributed.client", "distributed.gc"):  # Dask sets their levels
         logging.getLogger(name).setLevel(level)
     if scheduler:
-        with Client(scheduler) as client:
+        with _reach(scheduler) as client:
             yield client
         return
     with (
@@ -49,6 +50,22 @@ def connect(scheduler: str | None = None, workers: int | None = None) -> Iterato
         Client(cluster) as client,
     ):
         yield client
+
+
+def _reach(scheduler: str) -> "Client":
+    """Raises InvalidRequest where that is no address, or nobody answers there."""
+    from distributed import Client
+    from distributed.comm.addressing import parse_address
+    from distributed.comm.registry import get_backend
+
+    try:
+        get_backend(parse_address(scheduler)[0])  # a client waits for an unknown one for ever
+        return Client(scheduler)
+    except (ValueError, TypeError, OSError) as error:  # its timeout is an OSError
+        raise InvalidRequest(
+            f"--scheduler {scheduler}: no Dask scheduler answers there ({error}); use the address "
+            "of one that runs, like tcp://HOST:8786, or leave it out to compute on this machine"
+        ) from error
 
 
 class TaskProgress(Silent):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from service.cluster import device_of_worker
+from service.cluster import connect, device_of_worker
+from service.errors import InvalidRequest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -68,3 +69,16 @@ def test_a_cluster_that_is_stopped_while_it_starts_is_put_away_without_a_trace(
     )
     assert (done.returncode, done.stdout) == (128 + number, "")
     assert done.stderr == "stopped; the same command goes on where this one was\n"
+
+
+@pytest.mark.parametrize("address", ["foo", "tcp://127.0.0.1:9", "nonsense://a:1"])
+def test_a_scheduler_that_does_not_answer_is_one_sentence(address: str) -> None:
+    import dask
+    import distributed  # noqa: F401  its defaults come first
+
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "0.5s"}),
+        pytest.raises(InvalidRequest, match=rf"--scheduler {address}: .*like tcp://HOST:8786"),
+        connect(address),
+    ):
+        pass
