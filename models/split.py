@@ -247,7 +247,7 @@ def read_split(path: Path = IDC_SPLIT) -> Split:
     split = Split(rows=rows, **_tuples({k: v for k, v in record.items() if k != "patients"}))
     if len({row.patient for row in rows}) < len(rows):
         raise DatasetError(f"{path} lists a patient twice; each patient has one part")
-    if strange := {row.part for row in rows} - {*PARTS, LEFT_OUT}:
+    if strange := {split.unlisted, *(row.part for row in rows)} - {*PARTS, LEFT_OUT}:
         raise DatasetError(f"{path} names the part {strange.pop()!r}; parts are {', '.join(PARTS)}")
     return split
 
