@@ -28,9 +28,9 @@ tiles of any common size where the resolutions are whole multiples, so that none
 Blocks of 2,048 px took 160 MB more on two cores, and a third more time: they leave the caches.
 """
 
-MAX_OVERVIEW_PX = 400 * 10**6
-"""At 8 um/px 160 mm a side, more than any glass. Such a picture is 1.2 GB, and a mask of it takes
-about 23 bytes a px on the way."""
+MAX_OVERVIEW_PX = 160 * 10**6
+"""At 8 um/px 100 mm a side. Such a picture is 0.5 GB, and a mask of it takes about 23 bytes a px
+on the way, 3.7 GB."""
 
 PLAIN_STEPS = (1.0, 2.0)
 """Pixels of the level for one of the picture that average_cells() averages as average_box() does:
