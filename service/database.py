@@ -114,10 +114,18 @@ jobs = Table(
     Column("finished_at", Float),
     Column("updated_at", Float, nullable=False),
     Column("key_id", String(30)),  # of the API key that asked first
-    # the order of claims; with not_before it answers `position` without the table
-    Index("ix_jobs_claim", "state", text("priority DESC"), "id", "not_before"),
+    # the order of claims in a tenant; with not_before it answers `position` without the table
+    Index("ix_jobs_claim", "state", "tenant", text("priority DESC"), "id", "not_before"),
+    Index(None, "tenant", "started_at"),  # who was served last
     Index(
         "ix_jobs_lease_until",  # of those that run, and no others
+        "lease_until",
+        sqlite_where=text("lease_until IS NOT NULL"),
+        postgresql_where=text("lease_until IS NOT NULL"),
+    ),
+    Index(
+        "ix_jobs_tenant_lease_until",  # likewise: how many of a tenant's run
+        "tenant",
         "lease_until",
         sqlite_where=text("lease_until IS NOT NULL"),
         postgresql_where=text("lease_until IS NOT NULL"),

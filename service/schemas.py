@@ -165,7 +165,10 @@ class JobRequest(Closed):
         examples=[["overlay"]],
     )
     priority: int = Field(
-        default=0, ge=-MAX_PRIORITY, le=MAX_PRIORITY, description="The larger goes first"
+        default=0,
+        ge=-MAX_PRIORITY,
+        le=MAX_PRIORITY,
+        description="Of your jobs the larger goes first",
     )
 
 

@@ -102,6 +102,11 @@ class Settings(MachineSettings):
     otlp_endpoint: str | None = None
 
     @property
+    def max_uploads_of_a_tenant(self) -> int:
+        """Where several tenants may come, half of all: the rest is for the others."""
+        return max(1, self.max_uploads // 2) if self.auth else self.max_uploads
+
+    @property
     def database(self) -> str:
         """URL of the database."""
         return self.database_url or f"sqlite:///{(self.data / 'wsi.sqlite3').resolve()}"

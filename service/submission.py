@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from models.card import ModelCard
+from service.errors import ModelChanged
 from service.jobs import NewJob
 from service.request import DEFAULT_MIN_TISSUE, HeatmapRequest
 from service.results import work_sha256
@@ -18,6 +19,7 @@ __all__ = [
     "MAX_PRIORITY",
     "Asked",
     "heatmap_request",
+    "require_same_model",
     "require_valid",
     "submission",
     "work_key",
@@ -35,6 +37,9 @@ IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,200}")
 
 WORKERS_OWN = ("slide", "batch_size", "device", "trust_code")
 """Fields of HeatmapRequest that no client has a say in."""
+
+PROMISED = ("card_sha256", "version")
+"""What the key of a job's work was made of, and only the worker's side can hold it to."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ def submission(
         tenant=tenant,
         slide_id=slide_id,
         work_key=work_key(slide_sha256, card, request, version),
-        request=_json_from_request(request),
+        request=_json_from_request(request) | {"card_sha256": card.sha256, "version": version},
         priority=asked.priority,
         batch_id=batch_id,
         idempotency_key=asked.idempotency_key,
@@ -91,9 +96,25 @@ def heatmap_request(
 ) -> HeatmapRequest:
     """What a worker runs: the `request` of a job, with the slide's path and the worker's own
     settings."""
-    given = {name: value for name, value in fields.items() if name not in WORKERS_OWN}
+    left_out = WORKERS_OWN + PROMISED
+    given = {name: value for name, value in fields.items() if name not in left_out}
     given["formats"] = tuple(given["formats"])
     return HeatmapRequest(slide=slide, device=device, batch_size=batch_size, **given)
+
+
+def require_same_model(fields: Mapping[str, Any], card: ModelCard, version: str) -> None:
+    """Raises ModelChanged where the `request` of a job was made for another model or release than
+    the worker has: its result would stand under the name of work that nobody did."""
+    if fields.get("card_sha256", card.sha256) != card.sha256:
+        raise ModelChanged(
+            f"the files of the model {card.name} were replaced after the service had read them; "
+            "it has to be started again, then send the job again"
+        )
+    if fields.get("version", version) != version:
+        raise ModelChanged(
+            f"the job was asked of release {fields['version']} and the worker is {version}; "
+            "send the job again"
+        )
 
 
 def work_key(slide_sha256: str, card: ModelCard, request: HeatmapRequest, version: str) -> str:

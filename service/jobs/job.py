@@ -52,7 +52,7 @@ class NewJob:
     slide_id: str
     work_key: str  # sha256 of slide, model, parameters, code: equal work is done once for a tenant
     request: Mapping[str, Any]  # JSON: the fields of HeatmapRequest less the slide's path
-    priority: int = 0  # the larger goes first; of equal ones the older
+    priority: int = 0  # of a tenant's jobs the larger goes first; of equal ones the older
     batch_id: str | None = None
     idempotency_key: str | None = None  # of the client; unique within a tenant
     key_id: str | None = None  # of the API key that asks: the result counts to its quota

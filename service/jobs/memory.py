@@ -22,6 +22,7 @@ from service.jobs.job import (
     worker_lost,
 )
 from service.jobs.queue import Snapshot, WorkerSeen
+from service.jobs.turns import MOST_RUNNING, Turn, jobs_ahead
 
 __all__ = ["MemoryQueue"]
 
@@ -107,7 +108,9 @@ class MemoryQueue:
             now = self._jobs.get(job.id)
             if now is None or now.state is not JobState.QUEUED:
                 return None
-            return sum(_rank(other) < _rank(now) for other in self._claimable())
+            own = (other for other in self._claimable() if other.tenant == now.tenant)
+            before = sum(_rank(other) < _rank(now) for other in own)
+            return jobs_ahead(self._turns(), now.tenant, before)
 
     def depth(
         self, tenant: str | None = None, states: Collection[JobState] = tuple(JobState)
@@ -121,9 +124,11 @@ class MemoryQueue:
     def claim(self, worker: str) -> Job | None:
         with self._lock:
             self._tidy()
-            job = min(self._claimable(), key=_rank, default=None)
-            if job is None:
+            turns = self._turns()
+            if not turns:
                 return None
+            first = min(turns, key=turns.__getitem__)
+            job = min((job for job in self._claimable() if job.tenant == first), key=_rank)
             return self._put(
                 job,
                 state=JobState.RUNNING,
@@ -271,6 +276,19 @@ class MemoryQueue:
                 yield job
             if self._is_over(job) and not _is_hopeless(job):
                 yield job
+
+    def _turns(self) -> Mapping[str, Turn]:
+        waiting = Counter(job.tenant for job in self._claimable())
+        return {tenant: self._turn(tenant, number) for tenant, number in waiting.items()}
+
+    def _turn(self, tenant: str, waiting: int) -> Turn:
+        own = [job for job in self._jobs.values() if job.tenant == tenant]
+        return Turn(
+            min(sum((job.lease_until or 0) > self._clock() for job in own), MOST_RUNNING),
+            max(job.started_at or 0.0 for job in own),
+            min((job.id for job in own if job.state is JobState.QUEUED), default=""),
+            waiting,
+        )
 
     def _tidy(self) -> None:
         """What the lost workers and a clock that was put back left behind."""

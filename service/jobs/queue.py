@@ -66,7 +66,8 @@ class Queue(Protocol):
         ...
 
     def position(self, job: Job) -> int | None:
-        """How many jobs of any tenant would be claimed before it; None unless it is queued."""
+        """How many jobs of any tenant would be claimed before it, if none came or ended; None
+        unless it is queued."""
         ...
 
     def depth(
@@ -80,6 +81,8 @@ class Queue(Protocol):
 
     def claim(self, worker: str) -> Job | None:
         """The next job that may run, now this worker's: its fence raised, its lease begun.
+
+        Tenants take turns (see `service.jobs.turns`); a priority counts within a tenant.
 
         A job whose lease is over counts as waiting; after MAX_ATTEMPTS it fails instead
         (`worker-lost`), and where somebody had cancelled it, it is cancelled.

@@ -51,6 +51,7 @@ from service.jobs.job import (
 )
 from service.jobs.queue import Snapshot, WorkerSeen
 from service.jobs.statements import Now
+from service.jobs.turns import Turn, jobs_ahead
 
 __all__ = ["SqlQueue"]
 
@@ -85,7 +86,11 @@ class SqlQueue:
         self._is_postgresql = engine.dialect.name == "postgresql"
         self._insert = INSERTS[engine.dialect.name]
         # of one claim a third was spent on building the statement, with SQLite's lock held
-        self._claim = statements.claim(self._when(), lease_s, bindparam("worker"))
+        now = self._when()
+        worker: BindParameter[str] = bindparam("worker")
+        self._whose_turn = statements.whose_turn(now)
+        self._claim_first = statements.claim(now, lease_s, statements.first_turn(now), worker)
+        self._claim = statements.claim(now, lease_s, bindparam("whose"), worker)
         self._troubled = statements.troubled(self._when(), lease_s)
 
     def submit(self, new: NewJob) -> Submitted:
@@ -127,17 +132,23 @@ class SqlQueue:
             rows = connection.execute(select(jobs).where(jobs.c.id.in_(job_ids))).all()
             found = [_job(row) for row in rows]
             queued = [job.id for job in found if job.state is JobState.QUEUED]
-            places = (
-                connection.execute(statements.positions(queued, self._now())).all()
-                if queued
-                else []
+            asked = statements.positions(queued, self._now())
+            before = {row[0]: int(row[1]) for row in connection.execute(asked)} if queued else {}
+            turns = self._turns(connection) if before else {}
+        return {
+            job.id: Snapshot(
+                job,
+                jobs_ahead(turns, job.tenant, before[job.id]) if job.id in before else None,
             )
-        position = {job_id: int(before) for job_id, before in places}
-        return {job.id: Snapshot(job, position.get(job.id)) for job in found}
+            for job in found
+        }
 
     def position(self, job: Job) -> int | None:
-        rows = self._read(statements.position(job.id, self._now()))
-        return int(rows[0][0]) if rows else None
+        with reading(self._engine) as connection:
+            before = connection.scalar(statements.position(job.id, self._now()))
+            if before is None:
+                return None
+            return jobs_ahead(self._turns(connection), job.tenant, int(before))
 
     def depth(
         self, tenant: str | None = None, states: Collection[JobState] = tuple(JobState)
@@ -148,9 +159,20 @@ class SqlQueue:
     def claim(self, worker: str) -> Job | None:
         given = {"now": self._clock(), "worker": worker}
         with self._engine.begin() as connection:
-            row = connection.execute(self._claim, given).first()
+            row = connection.execute(self._claim_first, given).first()
+            if row is None:  # others hold the first tenant's rows locked, or nobody waits
+                row = self._claim_later(connection, given)
         self._tidy()
         return None if row is None else _job(row)
+
+    def _claim_later(self, connection: Connection, given: Mapping[str, Any]) -> Row[Any] | None:
+        """Of the first tenant that has a job which nobody takes at this moment."""
+        tenants = connection.scalars(self._whose_turn, given).all()
+        rows = (
+            connection.execute(self._claim, {**given, "whose": tenant}).first()
+            for tenant in tenants
+        )
+        return next((row for row in rows if row is not None), None)
 
     def heartbeat(self, job: Job, stage: str | None, done: int, total: int) -> Verdict:
         now = self._now()
@@ -240,6 +262,10 @@ class SqlQueue:
     def _read(self, statement: Select[Any]) -> Sequence[Any]:
         with reading(self._engine) as connection:
             return connection.execute(statement).all()
+
+    def _turns(self, connection: Connection) -> Mapping[str, Turn]:
+        rows = connection.execute(statements.turns(self._now()))
+        return {tenant: Turn(*fields) for tenant, *fields in rows}
 
     def _change(self, statement: Update) -> bool:
         with self._engine.begin() as connection:

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from sqlalchemy import (
+    CTE,
     JSON,
-    BindParameter,
     ColumnElement,
     FromClause,
     Select,
@@ -27,13 +27,16 @@ from sqlalchemy import (
 
 from service.database import LIVE, jobs, results
 from service.jobs.job import MAX_ATTEMPTS, Job, JobState
+from service.jobs.turns import MOST_RUNNING
 
 __all__ = [
+    "MOST_TENANTS",
     "cancel",
     "cancelled_at",
     "claim",
     "depth",
     "fail_lost",
+    "first_turn",
     "idle",
     "live_result",
     "of_owner",
@@ -42,7 +45,9 @@ __all__ = [
     "queued_or_cancelled",
     "shorten_leases",
     "troubled",
+    "turns",
     "under_way",
+    "whose_turn",
 ]
 
 Now = ColumnElement[float]
@@ -61,14 +66,72 @@ IDLE: Mapping[str, Any] = {
 """Columns of a job that nobody works on."""
 
 
-def claim(now: Now, lease_s: float, worker: BindParameter[str]) -> Update:
-    """Gives the first job that may run to `worker`, and returns its row.
+MOST_TENANTS = 50
+"""That are looked at for a job at one claim. Others may hold the rows of the first ones locked."""
 
-    The two candidates come from an index each, ix_jobs_claim and ix_jobs_lease_until. PostgreSQL
-    locks both rows, and a claim beside this one skips them.
+
+def whose_turn(now: Now) -> Select[Any]:
+    """Tenants that have a job to be claimed, in the order of `service.jobs.turns`."""
+    turn = _turns(now).subquery()
+    in_order = (turn.c.running, turn.c.served_at, turn.c.oldest)
+    return select(turn.c.tenant).order_by(*in_order).limit(MOST_TENANTS)
+
+
+def first_turn(now: Now) -> ColumnElement[str]:
+    """The first of whose_turn()."""
+    first = whose_turn(now).limit(1).cte("first_turn")
+    return select(first.c.tenant).scalar_subquery()
+
+
+def turns(now: Now) -> Select[Any]:
+    """Rows (tenant, fields of Turn) of those that have a job to be claimed."""
+    waiting = _tenants(now)
+    queued = _count(QUEUED, jobs.c.not_before <= now, _of(waiting), of=waiting)
+    left = _count(_over(now), ~_hopeless(), _of(waiting), of=waiting)
+    return _turns(now, waiting).add_columns((queued + left).label("waiting"))
+
+
+def _turns(now: Now, waiting: CTE | None = None) -> Select[Any]:
+    waiting = _tenants(now) if waiting is None else waiting
+    running = select(jobs.c.lease_until).where(_of(waiting), jobs.c.lease_until > now)
+    last = select(func.max(jobs.c.started_at)).where(_of(waiting))
+    oldest = select(func.min(jobs.c.id)).where(_of(waiting), QUEUED)
+    some = running.correlate(waiting).limit(MOST_RUNNING).subquery()
+    return select(
+        waiting.c.tenant,
+        select(func.count()).select_from(some).scalar_subquery().label("running"),
+        func.coalesce(last.correlate(waiting).scalar_subquery(), 0.0).label("served_at"),
+        func.coalesce(oldest.correlate(waiting).scalar_subquery(), "").label("oldest"),
+    )
+
+
+def _tenants(now: Now) -> CTE:
+    """One seek in ix_jobs_claim a tenant, however many jobs each of them has."""
+    due = and_(QUEUED, jobs.c.not_before <= now)
+    first = select(func.min(jobs.c.tenant).label("tenant")).where(due)
+    known = first.cte("known", recursive=True)
+    after = select(func.min(jobs.c.tenant)).where(due, jobs.c.tenant > known.c.tenant)
+    further = select(after.correlate(known).scalar_subquery()).where(known.c.tenant.is_not(None))
+    known = known.union_all(further)
+    left = select(jobs.c.tenant).where(_over(now), ~_hopeless())
+    return select(known.c.tenant).where(known.c.tenant.is_not(None)).union(left).cte("waits")
+
+
+def _of(waiting: CTE) -> ColumnElement[bool]:
+    return jobs.c.tenant == waiting.c.tenant
+
+
+def claim(
+    now: Now, lease_s: float, tenant: ColumnElement[str], worker: ColumnElement[str]
+) -> Update:
+    """Gives the tenant's first job that may run to `worker`, and returns its row.
+
+    The two candidates come from an index each, ix_jobs_claim and that of leases. PostgreSQL locks
+    both rows, and a claim beside this one skips them.
     """
-    waiting = _first(QUEUED, jobs.c.not_before <= now).cte("waiting")
-    left = _first(_over(now), ~_hopeless()).cte("left_behind")
+    own = jobs.c.tenant == tenant
+    waiting = _first(own, QUEUED, jobs.c.not_before <= now).cte("waiting")
+    left = _first(own, _over(now), ~_hopeless()).cte("left_behind")
     either = union_all(select(waiting), select(left)).subquery()
     first = select(either.c.id).order_by(either.c.priority.desc(), either.c.id).limit(1)
     return (
@@ -187,22 +250,25 @@ def depth(tenant: str | None, *states: JobState) -> Select[Any]:
 
 
 def position(job_id: str, now: Now) -> Select[Any]:
-    """How many jobs go first; no row unless the job is queued. Ranges of ix_jobs_claim."""
+    """How many of its tenant's jobs go first; no row unless the job is queued. Ranges of
+    ix_jobs_claim."""
     me = jobs.alias("me")
+    own = jobs.c.tenant == me.c.tenant
     same = and_(jobs.c.priority == me.c.priority, jobs.c.id < me.c.id)
     more = jobs.c.priority > me.c.priority
     due = jobs.c.not_before <= now
     return select(
-        _count(QUEUED, more, due, of=me)
-        + _count(QUEUED, same, due, of=me)
-        + _count(_over(now), ~_hopeless(), or_(more, same), of=me)
+        _count(own, QUEUED, more, due, of=me)
+        + _count(own, QUEUED, same, due, of=me)
+        + _count(own, _over(now), ~_hopeless(), or_(more, same), of=me)
     ).where(me.c.id == job_id, me.c.state == JobState.QUEUED)
 
 
 def positions(job_ids: Collection[str], now: Now) -> Select[Any]:
-    """Rows (id, how many jobs go first) of those that are queued, in one pass over the queue."""
+    """Rows (id, how many of its tenant's go first) of those that are queued, in one pass over the
+    queue."""
     due = case((RUNNING, 1), (jobs.c.not_before <= now, 1), else_=0)
-    before = func.sum(due).over(order_by=IN_ORDER, rows=(None, -1))
+    before = func.sum(due).over(partition_by=jobs.c.tenant, order_by=IN_ORDER, rows=(None, -1))
     left = and_(_over(now), ~_hopeless())
     line = select(jobs.c.id, jobs.c.state, before.label("before")).where(or_(QUEUED, left)).cte()
     return select(line.c.id, func.coalesce(line.c.before, 0)).where(

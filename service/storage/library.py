@@ -7,7 +7,6 @@ cleaning (`service.storage.retention`) can tell it from everything else.
 
 import logging
 import shutil
-import threading
 import time
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +26,6 @@ from service.errors import (
     InvalidRequest,
     NotFound,
     ServiceError,
-    TooManyRequests,
     UnsupportedMedia,
 )
 from service.ids import new_id
@@ -38,9 +36,10 @@ from service.storage.incoming import Incoming, Received
 from service.storage.quota import Quota
 from service.storage.reception import pour
 from service.storage.removal import remove
-from service.storage.reservation import Reservations, space_watched
+from service.storage.reservation import Reservation, Reservations, space_watched
 from service.storage.roots import resolve_below
 from service.storage.stamps import Stamp
+from service.storage.uploads import Uploads
 from wsi.errors import StoreIncomplete, WsiError
 from wsi.identity import files_identity
 from wsi.store.folder import partial_path, publish
@@ -101,8 +100,7 @@ class Library:
         self.quota = Quota(engine, settings.quota_bytes)
         self._writers = ThreadPoolExecutor(WRITERS, "upload")
         self._settlers = ThreadPoolExecutor(WRITERS, "settle")
-        self._uploads: list[Incoming] = []
-        self._beginning = threading.Lock()
+        self._uploads = Uploads(self._data / INCOMING, settings, self.reserve)
 
     def close(self) -> None:
         self._writers.shutdown()
@@ -170,12 +168,7 @@ class Library:
                 "a form, not a slide; send the file itself: curl -T slide.svs URL, "
                 "or with -H 'Content-Type: application/octet-stream' --data-binary @slide.svs"
             )
-        with self._beginning:
-            self._uploads = [upload for upload in self._uploads if upload.is_open]
-            if len(self._uploads) >= self._settings.max_uploads:
-                raise TooManyRequests("too many uploads at the same time; try again in a while")
-            self._uploads.append(self._open(Owner(tenant, key_id), content_length, sha256))
-            return self._uploads[-1]
+        return self._uploads.begin(Owner(tenant, key_id), content_length, sha256)
 
     def settle(self, tenant: str, incoming: Incoming, *, key_id: str | None = None) -> Stored:
         """The second part of receive(): the checks, the name, the row."""
@@ -234,10 +227,12 @@ class Library:
             return [self._slide(row) for row in connection.execute(query.limit(limit)).mappings()]
 
     def set_facts(self, tenant: str, slide_id: str, facts: Mapping[str, Any]) -> None:
-        """What a reader found: JSON types. Harmless where the slide has gone."""
+        """What a reader found, beside what is known already: JSON types. Harmless where the slide
+        has gone."""
         own = (slides.c.tenant == tenant) & (slides.c.id == slide_id)
         with self._engine.begin() as connection:
-            connection.execute(update(slides).where(own).values(facts=dict(facts)))
+            known = connection.scalar(select(slides.c.facts).where(own).with_for_update()) or {}
+            connection.execute(update(slides).where(own).values(facts={**known, **facts}))
 
     def delete(self, tenant: str, slide_id: str) -> None:
         """Its results stay. Raises NotFound; Conflict while a job needs it."""
@@ -251,20 +246,17 @@ class Library:
         remove(self._data / SLIDES / slide_id)
         logger.info("slide deleted", extra={"slide": slide_id})
 
+    def reserve(self, owner: Owner, size_bytes: int) -> Reservation:
+        """Room for what will be stored or made, on the disk and in the owner's quota.
+
+        Raises NoSpace, QuotaExceeded.
+        """
+        check = partial(self.quota.require, owner)
+        return self._reservations.reserve(size_bytes, owner=owner, check=check)
+
     def bytes_of(self, tenant: str) -> int:
         """What a tenant keeps here: slides, less those that stay in place, and results."""
         return self.quota.used(Owner(tenant))
-
-    def _open(self, owner: Owner, content_length: int | None, sha256: str | None) -> Incoming:
-        limit = self._settings.max_slide_bytes
-        room = min(max(content_length or 0, 0), limit)
-        return Incoming(
-            self._data / INCOMING,
-            self._reservations.reserve(room, owner=owner, check=partial(self.quota.require, owner)),
-            limit_bytes=limit,
-            content_length=content_length,
-            sha256=sha256,
-        )
 
     def _admit(self, owner: Owner, incoming: Incoming, received: Received) -> Stored:
         """Checks the slide in a folder of its own: a DICOM file's neighbours belong to it."""

@@ -36,8 +36,8 @@ class Quota:
             under_way = held.key if mine.key_id else held.tenant
             if used + under_way > limit:
                 raise QuotaExceeded(
-                    f"{whose} slides and results have {used} bytes and uploads under way, this one "
-                    f"included, {under_way}; the limit is {limit}: delete some"
+                    f"{whose} slides and results have {used} bytes and uploads and jobs under way, "
+                    f"this one included, {under_way}; the limit is {limit}: delete some"
                 )
 
     def require_some(self, owner: Owner) -> None:

@@ -32,6 +32,7 @@ class Why(StrEnum):
     LOST = "lost"  # another worker has it
     TOO_LONG = "too long"
     SHUTDOWN = "shutdown"
+    REFUSED = "refused"  # there is no room for its result
 
 
 class Outcome(StrEnum):
@@ -52,16 +53,19 @@ class Ended:
 @dataclass
 class Attempt:
     """heartbeat: tells the queue (stage, done, total) and brings its verdict. on_open: is told what
-    the slide's header says. wake_fd: can be read once `is_stopping` turns true."""
+    the slide's header says. hold: takes room for so many bytes, or says why there is none. wake_fd:
+    can be read once `is_stopping` turns true."""
 
     job: Job
     runner: RunnerProcess
     settings: Settings
     heartbeat: Callable[[str | None, int, int], Verdict]
     on_open: Callable[[Mapping[str, Any]], object]
+    hold: Callable[[int], Failure | None]
     is_stopping: Callable[[], bool]
     wake_fd: int = -1
     _why: Why | None = field(default=None, init=False)
+    _refusal: Failure | None = field(default=None, init=False)
     _kill_at: float = field(default=math.inf, init=False)
     _where: tuple[str | None, int, int] = field(default=(None, 0, 0), init=False)
     _has_news: bool = field(default=False, init=False)
@@ -76,7 +80,7 @@ class Attempt:
             return self._follow()
         except RunnerDied as died:
             if self._why is not None:
-                return Ended(Outcome.STOPPED, self._why)
+                return self._stopped()
             return Ended(Outcome.FAILED, failure=lost_runner(str(died)))
 
     def _follow(self) -> Ended:
@@ -98,11 +102,12 @@ class Attempt:
             self._where = where
         elif what == "opened":
             self.on_open(message["facts"])
+            self._hold(int(message["room"]))
         elif what == "done":
             self._tell()  # a cancel is heard as long as nothing is published
             return Ended(Outcome.DONE, self._why)
         elif what == "stopped":
-            return Ended(Outcome.STOPPED, self._why)
+            return self._stopped()
         elif what == "failed":
             return self._failed(message)
         return None
@@ -112,6 +117,16 @@ class Attempt:
         if not failure.is_foreseen:
             self.runner.kill()
         return Ended(Outcome.FAILED, self._why, failure)
+
+    def _stopped(self) -> Ended:
+        return Ended(Outcome.STOPPED, self._why, self._refusal)
+
+    def _hold(self, size_bytes: int) -> None:
+        """The runner waits for the word, and finds itself stopped where there is no room."""
+        self._refusal = self.hold(size_bytes)
+        if self._refusal is not None:
+            self._ask(Why.REFUSED, STOP_S)
+        self.runner.let_write(self.job.id)
 
     def _tell_if_due(self) -> None:
         if time.monotonic() >= self._tell_at() and self._why is not Why.LOST:
@@ -138,7 +153,7 @@ class Attempt:
         if now < self._kill_at:
             return None
         self.runner.kill()
-        return Ended(Outcome.STOPPED, self._why)
+        return self._stopped()
 
     def _ask(self, why: Why, grace_s: float) -> None:
         """Tells the runner to stop. A later reason counts more than one to shut down."""

@@ -17,8 +17,8 @@ __all__ = ["Failure", "failure_of", "lost_runner", "retry_delay_s"]
 ONCE_MORE = frozenset({"decoder-crashed", "decoder-timeout"})
 """A hostile slide would do it again; a busy machine perhaps not."""
 
-AGAIN = frozenset({"gpu-unavailable", "internal-error", "worker-lost"})
-"""What another time, or a fresh process, may mend."""
+AGAIN = frozenset({"gpu-unavailable", "internal-error", "model-changed", "worker-lost"})
+"""What another time, another worker, or a fresh process may mend."""
 
 RETRY_S = 5.0
 """Before the second attempt; each further one waits twice as long."""

@@ -1,6 +1,6 @@
 """The child that holds the model and makes heatmaps, one at a time: `-m service.worker.runner`.
 
-Standard input brings {"do": "run" | "stop", …}, standard output answers {"say": "ready" |
+Standard input brings {"do": "run" | "write" | "stop", …}, standard output answers {"say": "ready" |
 "opened" | "progress" | "done" | "stopped" | "failed", …}. It ends with its supervisor.
 """
 
@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,6 @@ from service.errors import SlideChanged, Stopped
 from service.operations.logs import configure_logs
 from service.settings import Settings
 from service.storage.pinned import CHANGED, require_unchanged
-from service.storage.reservation import Reservations
 from service.worker.channel import Channel, ChannelClosed
 from service.worker.failure import failure_of
 from service.worker.faults import Fault, no_fault
@@ -47,7 +45,6 @@ class ResidentModel:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._card: ModelCard | None = None
         self._precision = ""
         self._loaded: Classifier | None = None
 
@@ -61,7 +58,7 @@ class ResidentModel:
         from models.infer import load_classifier
 
         card = self.resolve(model)
-        if self._loaded is None or (card, precision) != (self._card, self._precision):
+        if self._loaded is None or (card, precision) != (self._loaded.card, self._precision):
             self.close()
             settings = self._settings
             self._loaded = load_classifier(
@@ -71,7 +68,7 @@ class ResidentModel:
                 precision=precision,
                 tuning=settings.tunings,
             )
-            self._card, self._precision = card, precision
+            self._precision = precision
         return self._loaded
 
     def close(self) -> None:
@@ -122,7 +119,7 @@ class Runner:
         self._orders: SimpleQueue[Mapping[str, Any]] = SimpleQueue()
         self._stopped: str | None = None  # the job that is to stop
         self._model = ResidentModel(settings)
-        self._room = Reservations(settings.data, settings.disk_floor_bytes)
+        self._may_write = threading.Event()
         self._formatters = scrub_logs()
 
     def work(self) -> None:
@@ -145,6 +142,8 @@ class Runner:
                 order = self._channel.receive() or {}
                 if order.get("do") == "stop":
                     self._stopped = str(order["job"])
+                elif order.get("do") == "write":
+                    self._may_write.set()
                 else:
                     self._stopped = None  # that was an attempt of before, perhaps at the same job
                     self._orders.put(order)
@@ -192,47 +191,67 @@ class Runner:
         self, job: str, fields: Mapping[str, Any], slide: Path, folder: Path, sha256: str | None
     ) -> None:
         from service.pipeline import make_heatmap
-        from service.submission import heatmap_request
+        from service.submission import heatmap_request, require_same_model
         from service.worker.opener import make_opener
         from service.worker.room import result_bytes
+        from wsi import __version__
 
         settings, model = self._settings, str(fields["model"])
         card = self._model.resolve(model)
+        require_same_model(fields, card, __version__)
         request = heatmap_request(
             {**fields, "model": card.name},  # what is recorded: a model's folder is a server's path
             neutral_name(slide),
             device=settings.device,
             batch_size=settings.batch_size,
         )
-        with ExitStack() as held:
 
-            def take(info: "SlideInfo") -> None:
-                self._say_opened(job, info)
-                held.enter_context(self._room.reserve(result_bytes(info, request, card)))
+        def load() -> "Classifier":
+            classifier = self._model.get(model, request.precision)
+            require_same_model(fields, classifier.card, __version__)  # replaced meanwhile
+            return classifier
 
-            result = make_heatmap(
-                request,
-                folder,
-                card,
-                lambda: self._model.get(model, request.precision),
-                overwrite=True,  # what is there under this job's name, nobody has been given
-                progress=JobProgress(self, job, self._fault),
-                opener=make_opener(slide, settings, take),
-            )
+        result = make_heatmap(
+            request,
+            folder,
+            card,
+            load,
+            overwrite=True,  # what is there under this job's name, nobody has been given
+            progress=JobProgress(self, job, self._fault),
+            opener=make_opener(
+                slide,
+                settings,
+                lambda info: self._await_room(job, info, result_bytes(info, request, card)),
+            ),
+        )
         self._fault("after-rename")
         if sha256 is not None and result.manifest["slide"]["id"] != sha256:
             raise SlideChanged(CHANGED)  # while it was read
         self.say("done", job, kept=result.kept)
 
-    def _say_opened(self, job: str, info: "SlideInfo") -> None:
-        facts = {
-            "size0": list(info.size),
-            "mpp": list(info.mpp) if info.mpp else None,
-            "bounds0": list(info.bounds) if info.bounds else None,
-            "objective_power": info.objective_power,
-            "vendor": info.vendor,
-        }
-        self.say("opened", job, facts=facts)
+    def _await_room(self, job: str, info: "SlideInfo", size_bytes: int) -> None:
+        """Nothing is written before the supervisor, which knows whose job it is, holds room.
+
+        Raises Stopped where it does not.
+        """
+        self._may_write.clear()
+        self.say("opened", job, facts=_facts_of(info), room=size_bytes)
+        self._may_write.wait()
+        if self.is_stopped(job):
+            raise Stopped("stopped before anything was written")
+
+
+def _facts_of(info: "SlideInfo") -> dict[str, Any]:
+    """What the slide says of itself: a resolution that one job was given is not every job's."""
+    facts = {
+        "size0": list(info.size),
+        "bounds0": list(info.bounds) if info.bounds else None,
+        "objective_power": info.objective_power,
+        "vendor": info.vendor,
+    }
+    if info.mpp_source == "caller":
+        return facts
+    return facts | {"mpp": list(info.mpp) if info.mpp else None}
 
 
 def serve(arguments: Sequence[str] | None = None, fault: Fault = no_fault) -> None:

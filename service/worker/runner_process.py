@@ -20,8 +20,8 @@ logger = logging.getLogger(__name__)
 RUNNER = (sys.executable, "-m", "service.worker.runner")
 
 NEEDED = {
-    "model", "device", "batch_size", "sandbox", "reader_memory_bytes", "reader_timeout_s",
-    "log_level", "log_format", "data", "disk_floor_bytes", "cache",
+    "model", "device", "precision", "batch_size", "sandbox", "reader_memory_bytes",
+    "reader_timeout_s", "log_level", "log_format", "cache",
 }  # fmt: skip
 """Settings that a runner gets. It gets no `WSI_…` variable: some of them are secrets."""
 
@@ -83,6 +83,10 @@ class RunnerProcess:
         """Raises RunnerDied."""
         order = {"job": job, "request": dict(request), "slide": str(slide), "folder": str(folder)}
         self._send({"do": "run", **order, "sha256": sha256})
+
+    def let_write(self, job: str) -> None:
+        """What a runner waits for after it said what it opened. Raises RunnerDied."""
+        self._send({"do": "write", "job": job})
 
     def ask_to_stop(self, job: str) -> None:
         """Raises RunnerDied."""

@@ -5,14 +5,16 @@ import os
 import select
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from service.access.auth import Owner
 from service.errors import JobTimeout, NotFound, ServiceError
-from service.jobs.job import MAX_ATTEMPTS, Job, JobState, Verdict
+from service.jobs.job import Job, JobState, Verdict
 from service.jobs.queue import Queue
 from service.problems import problem_of
 from service.settings import Settings
@@ -46,6 +48,10 @@ class Slides(Protocol):
         ...
 
     def set_facts(self, tenant: str, slide_id: str, facts: Mapping[str, Any]) -> None: ...
+
+    def reserve(self, owner: Owner, size_bytes: int) -> AbstractContextManager[object]:
+        """Room that counts to the owner until it is left. Raises NoSpace, QuotaExceeded."""
+        ...
 
 
 class Supervisor:
@@ -129,27 +135,34 @@ class Supervisor:
         self._fault("after-claim")
         folder = self._settings.data / "results" / job.result_id
         folder.parent.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as room:  # held until the queue knows the result, which then counts
+            ended = self._try(job, folder, room)
+            self._log(job, "attempt ended: %s", ended)
+            self._settle(job, folder, ended)
+
+    def _try(self, job: Job, folder: Path, room: ExitStack) -> Ended:
         try:
             found = self._insist(lambda: self._find_slide(job))
         except ServiceError as error:
-            ended = Ended(Outcome.FAILED, failure=failure_of(error, folder, folder))
-        else:
-            stopped = Ended(Outcome.STOPPED, Why.SHUTDOWN)
-            ended = stopped if found is None else self._attempt(job, folder, *found)
-        self._log(job, "attempt ended: %s", ended)
-        self._settle(job, folder, ended)
+            return Ended(Outcome.FAILED, failure=failure_of(error, folder, folder))
+        if found is None:
+            return Ended(Outcome.STOPPED, Why.SHUTDOWN)
+        return self._attempt(job, folder, room, *found)
 
     def _find_slide(self, job: Job) -> tuple[Path, str | None]:
         path = self._slides.path_of(job.tenant, job.slide_id)
         return path, self._slides.pinned_sha256(job.tenant, job.slide_id)
 
-    def _attempt(self, job: Job, folder: Path, slide: Path, sha256: str | None) -> Ended:
+    def _attempt(
+        self, job: Job, folder: Path, room: ExitStack, slide: Path, sha256: str | None
+    ) -> Ended:
         attempt = Attempt(
             job,
             self._runner,
             self._settings,
             heartbeat=lambda *where: self._heartbeat(job, *where),
             on_open=lambda facts: self._keep_facts(job, facts),
+            hold=lambda size_bytes: self._hold(job, folder, room, size_bytes),
             is_stopping=lambda: self._stopping,
             wake_fd=self._wake_fd,
         )
@@ -169,6 +182,16 @@ class Supervisor:
         except (*DATABASE_ERRORS, NotFound) as error:
             self._complain(error)
 
+    def _hold(self, job: Job, folder: Path, room: ExitStack, size_bytes: int) -> Failure | None:
+        owner = Owner(job.tenant, job.key_id)
+        try:
+            held = self._insist(lambda: self._slides.reserve(owner, size_bytes))
+        except (ServiceError, OSError) as error:
+            return failure_of(error, folder, folder)
+        if held is not None:  # else the worker stops, and so will the runner
+            room.enter_context(held)
+        return None
+
     def _settle(self, job: Job, folder: Path, ended: Ended) -> None:
         if ended.why is Why.CANCELLED:
             discard(folder)
@@ -176,12 +199,12 @@ class Supervisor:
         elif ended.outcome is Outcome.DONE:
             self._commit(job, folder)
         elif ended.why is Why.TOO_LONG:
-            self._fail(job, folder, _too_long(self._settings.job_timeout_s))
+            self._fail(job, _too_long(self._settings.job_timeout_s))
         elif ended.why is Why.SHUTDOWN:
             self._insist(lambda: self._queue.hand_back(job))
         elif ended.why is not Why.LOST:
             assert ended.failure is not None
-            self._fail(job, folder, ended.failure)
+            self._fail(job, ended.failure)
         self._discard_if_orphaned(job, folder)
 
     def _commit(self, job: Job, folder: Path) -> None:
@@ -190,11 +213,10 @@ class Supervisor:
         self._insist(lambda: self._queue.succeed(job, result))
         self._fault("after-commit")
 
-    def _fail(self, job: Job, folder: Path, failure: Failure) -> None:
-        """What is on disk stays for the next attempt, and goes with the last one."""
+    def _fail(self, job: Job, failure: Failure) -> None:
+        """What is on disk stays for the next attempt. With the last one it goes, once the queue
+        has said that the job is over: until then it may be another worker's (see below)."""
         retry_in_s = retry_delay_s(failure, job.attempt, self._retry_s)
-        if retry_in_s is None or job.attempt >= MAX_ATTEMPTS:
-            discard(folder)
         self._insist(lambda: self._queue.fail(job, failure.problem, retry_in_s=retry_in_s))
 
     def _discard_if_orphaned(self, job: Job, folder: Path) -> None:

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from models.painted import painted_card
-from service.submission import ALWAYS, Asked, heatmap_request, submission
+from service.errors import ModelChanged
+from service.submission import ALWAYS, Asked, heatmap_request, require_same_model, submission
 from wsi.errors import InvalidOption
 
 CARD = painted_card(16, 0.5)
@@ -68,6 +69,15 @@ def test_another_precision_is_other_work_and_what_the_worker_computes_in() -> No
     assert len({job.work_key for job in jobs}) == 3
     request = heatmap_request(jobs[2].request, "/slides/a.svs", device="cpu", batch_size=7)
     assert request.precision == "int8"
+
+
+def test_job_holds_its_worker_to_the_model_and_release_of_its_key() -> None:
+    fields = submission("t", "sld_1", SHA256, CARD, "address", Asked(), version="1").request
+    require_same_model(fields, CARD, "1")
+    with pytest.raises(ModelChanged, match="replaced"):
+        require_same_model(fields, replace(CARD, threshold=0.4), "1")
+    with pytest.raises(ModelChanged, match="release 1 and the worker is 2"):
+        require_same_model(fields, CARD, "2")
 
 
 def test_fields_of_the_worker_cannot_be_smuggled_in() -> None:

@@ -1,12 +1,13 @@
 """What every queue must do. A store's tests inherit QueueContract and give a `make_queue`."""
 
+import random
 from abc import abstractmethod
 from collections.abc import Callable
 
 import pytest
 
 from service.errors import NotFound
-from service.jobs import JobState, Queue, Verdict
+from service.jobs import Job, JobState, Queue, Verdict
 from tests.service.jobs.builders import (
     LEASE_S,
     PROBLEM,
@@ -14,6 +15,7 @@ from tests.service.jobs.builders import (
     claimed,
     finish,
     new_job,
+    result_of,
     start,
 )
 from tests.service.jobs.clock import FakeClock
@@ -104,9 +106,9 @@ class QueueContract(SubmittingContract, OwningContract):
 
         assert {job_id: one.position for job_id, one in seen.items()} == {
             running.id: None,
-            high.id: 0,
-            jobs[0].id: 2,  # behind `high` and the job whose lease is over
-            jobs[3].id: 5,
+            jobs[0].id: 0,  # of tenants that have not had their turn, the older
+            jobs[3].id: 3,
+            high.id: 4,  # before its tenant's other one, whose lease is over
         }
         assert seen[jobs[0].id].job == jobs[0]
         assert all(queue.position(one.job) == one.position for one in seen.values())
@@ -150,6 +152,96 @@ class QueueContract(SubmittingContract, OwningContract):
             queue.submit(new_job(work, priority=priority))
 
         assert [claimed(queue).work_key for _ in range(5)] == ["b", "d", "a", "c", "e"]
+
+    def test_a_priority_counts_within_its_tenant(self, queue: Queue, clock: FakeClock) -> None:
+        for work in "abc":
+            queue.submit(new_job(work, priority=100))
+        queue.submit(new_job("d", tenant="bob", priority=-100))
+        queue.submit(new_job("e", tenant="bob"))
+
+        assert self.claim_all(queue, clock) == ["a", "e", "b", "d", "c"]
+
+    def test_tenants_take_turns_at_a_single_worker(self, queue: Queue, clock: FakeClock) -> None:
+        """Nothing runs whenever it asks."""
+        for work in "abc":
+            queue.submit(new_job(work))
+        done = [self.do_next(queue, clock)]
+        queue.submit(new_job("d", tenant="bob"))
+        queue.submit(new_job("e", tenant="bob"))
+        done += [self.do_next(queue, clock) for _ in range(4)]
+
+        assert done == ["a", "d", "b", "e", "c"]
+
+    def test_the_tenant_with_the_fewest_jobs_that_run_goes_first(
+        self, queue: Queue, clock: FakeClock
+    ) -> None:
+        for work in "abcd":
+            queue.submit(new_job(work))
+        assert [claimed(queue).work_key for _ in range(2)] == ["a", "b"]
+        for work in "efg":
+            clock.advance(1)
+            queue.submit(new_job(work, tenant="bob"))
+
+        assert self.claim_all(queue, clock) == ["e", "f", "c", "g", "d"]
+
+    def test_a_lost_job_does_not_wait_for_other_tenants_to_end(
+        self, queue: Queue, clock: FakeClock
+    ) -> None:
+        """Of its tenant nothing runs any more, though its row still says so."""
+        start(queue, new_job("lost"), "w1")
+        for work in "abc":
+            queue.submit(new_job(work, tenant="bob"))
+        clock.advance(LEASE_S + 1)
+
+        assert self.claim_all(queue, clock) == ["a", "lost", "b", "c"]
+
+    def test_a_tenant_whose_jobs_are_all_delayed_gives_up_its_turn(self, queue: Queue) -> None:
+        queue.submit(new_job("delayed"))
+        queue.fail(claimed(queue), PROBLEM, retry_in_s=1000)
+        queue.submit(new_job("a", tenant="bob"))
+
+        assert claimed(queue).work_key == "a"
+        assert queue.claim("w1") is None
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_positions_are_the_order_of_claims(
+        self, queue: Queue, clock: FakeClock, seed: int
+    ) -> None:
+        """Of five tenants, some of whose jobs run or have ended before."""
+        chance = random.Random(seed)
+        for number in range(12):
+            self.submit_some(queue, f"before-{number}", chance)
+        for _ in range(6):
+            clock.advance(1)
+            job = claimed(queue)
+            if chance.random() < 0.5:
+                queue.succeed(job, result_of(job))
+        jobs = [self.submit_some(queue, f"after-{number}", chance) for number in range(20)]
+        foretold = {job.work_key: queue.position(job) for job in jobs}
+        assert foretold == {
+            one.job.work_key: one.position for one in queue.snapshot([j.id for j in jobs]).values()
+        }
+        order = self.claim_all(queue, clock)
+
+        assert foretold == {work: order.index(work) for work in foretold}
+
+    def submit_some(self, queue: Queue, work: str, chance: random.Random) -> Job:
+        tenant = chance.choice("abcde")
+        return queue.submit(new_job(work, tenant=tenant, priority=chance.randint(-1, 1))).job
+
+    def claim_all(self, queue: Queue, clock: FakeClock) -> list[str]:
+        """What workers take, one at a time, while nothing ends."""
+        works = []
+        while (job := queue.claim("w")) is not None:
+            works.append(job.work_key)
+            clock.advance(0.001)
+        return works
+
+    def do_next(self, queue: Queue, clock: FakeClock) -> str:
+        job = claimed(queue)
+        clock.advance(1)
+        assert queue.succeed(job, result_of(job))
+        return job.work_key
 
     def test_workers_at_the_same_moment_claim_different_jobs(
         self, make_queue: Callable[..., Queue]

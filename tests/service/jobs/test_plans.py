@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, Float, bindparam, literal
+from sqlalchemy import Engine, Float, literal
 from sqlalchemy.sql import ClauseElement
 
 from service.database import open_database, upgrade
@@ -16,7 +16,10 @@ from tests.service.postgresql import cluster, fresh_database
 NOW = literal(1.0, Float)
 
 ASKED: dict[str, Any] = {
-    "claim": statements.claim(NOW, 60, bindparam("worker", "w1")),
+    "claim": statements.claim(NOW, 60, literal("ann"), literal("w1")),
+    "claim_first": statements.claim(NOW, 60, statements.first_turn(NOW), literal("w1")),
+    "whose_turn": statements.whose_turn(NOW),
+    "turns": statements.turns(NOW),
     "troubled": statements.troubled(NOW, 60),
     "position": statements.position("job_1", NOW),
     "positions": statements.positions(["job_1"], NOW),
@@ -65,7 +68,7 @@ def test_sqlite_finds_the_first_in_line_without_sorting(sqlite: Engine) -> None:
     lines = plan(sqlite, "EXPLAIN QUERY PLAN", ASKED["claim"])
     waiting = lines[lines.index("CO-ROUTINE waiting") + 1 : lines.index("SCAN waiting")]
 
-    assert waiting == ["SEARCH jobs USING COVERING INDEX ix_jobs_claim (state=?)"]
+    assert waiting == ["SEARCH jobs USING COVERING INDEX ix_jobs_claim (state=? AND tenant=?)"]
 
 
 @pytest.mark.parametrize("name", ASKED)

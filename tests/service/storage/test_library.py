@@ -240,6 +240,25 @@ def test_more_uploads_at_once_than_allowed_wait_for_one_to_end(data: Path, engin
     second.abort()
 
 
+def test_one_tenants_uploads_leave_half_of_the_places_to_others(data: Path, engine: Engine):
+    library = make_library(data, engine, max_uploads=4, auth=("keys",))
+    own = [library.begin(TENANT, None, 10, None) for _ in range(2)]
+    with pytest.raises(TooManyRequests, match="2 uploads of yours"):
+        library.begin(TENANT, None, 10, None)
+    others = [library.begin("t2", None, 10, None) for _ in range(2)]
+    with pytest.raises(TooManyRequests, match="too many uploads"):
+        library.begin("t3", None, 10, None)
+    own[0].abort()
+    library.begin(TENANT, None, 10, None).abort()
+    for upload in (*own, *others):
+        upload.abort()
+
+
+def test_a_tenant_of_several_has_one_upload_at_least(data: Path, engine: Engine):
+    library = make_library(data, engine, max_uploads=1, auth=("keys",))
+    library.begin(TENANT, None, 10, None).abort()
+
+
 def test_equal_uploads_at_the_same_time_are_one_slide(data: Path, library: Library):
     stored = upload_at_once(library, tiff_bytes())
     assert len({one.slide.id for one in stored}) == 1
@@ -269,6 +288,10 @@ def test_facts_are_kept_and_pages_go_from_new_to_old(library: Library):
     rest = library.page(TENANT, limit=2, before=first[-1].id)
     assert [slide.id for slide in (*first, *rest)] == newest_first
     assert library.get(TENANT, ids[0]).facts == {"size0": [200, 130]}
+    library.set_facts(TENANT, ids[0], {"size0": [201, 130], "mpp": [0.5, 0.5]})
+    library.set_facts(TENANT, ids[0], {"vendor": "aperio"})  # of a job that was given a resolution
+    found = library.get(TENANT, ids[0]).facts
+    assert found == {"size0": [201, 130], "mpp": [0.5, 0.5], "vendor": "aperio"}
 
 
 def test_a_slide_that_a_job_needs_stays_until_the_job_has_ended(

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,40 +23,11 @@ from tests.service.worker.workshop import (
     TENANT,
     SlidesInFolders,
     Workshop,
-    make_workshop,
+    ended,
+    slug,
+    work,
 )
 from wsi.export import ome_zarr
-
-
-@pytest.fixture
-def workshop(tmp_path: Path) -> Iterator[Workshop]:
-    made = make_workshop(tmp_path, sandbox="off")
-    yield made
-    made.close()
-
-
-def work(workshop: Workshop, **more: Any) -> None:
-    """Until nothing is left to claim."""
-    slides = SlidesInFolders(workshop.settings.data)
-    supervisor = Supervisor(
-        more.pop("settings", workshop.settings),
-        more.pop("queue", workshop.queue),
-        slides,
-        worker_id="tester",
-        retry_s=more.pop("retry_s", 0.0),
-        **more,
-    )
-    supervisor.run(until_empty=True)
-
-
-def ended(workshop: Workshop, job: Job, **more: Any) -> Job:
-    work(workshop, **more)
-    return workshop.get(job)
-
-
-def slug(job: Job) -> str:
-    assert job.error is not None
-    return str(job.error["type"]).removeprefix("/problems/")
 
 
 def left_behind(workshop: Workshop) -> list[str]:

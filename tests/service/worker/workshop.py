@@ -14,14 +14,27 @@ from typing import Any
 
 import numpy as np
 
+from service.access.auth import Owner
 from service.database import open_database, upgrade
 from service.ids import new_id
 from service.jobs import Job, NewJob
 from service.jobs.sql import SqlQueue
 from service.settings import Settings
+from service.storage.reservation import Held, Reservation, Reservations
+from service.worker.supervisor import Supervisor
 from tests.service.painted import paint, write_model, write_slide
 
-__all__ = ["TENANT", "SlidesInFolders", "Workshop", "make_queue", "make_slide", "make_workshop"]
+__all__ = [
+    "TENANT",
+    "SlidesInFolders",
+    "Workshop",
+    "ended",
+    "make_queue",
+    "make_slide",
+    "make_workshop",
+    "slug",
+    "work",
+]
 
 ROOT = Path(__file__).resolve().parents[3]
 TENANT = "painter"
@@ -33,8 +46,11 @@ LIMIT_S = 60
 class SlidesInFolders:
     """slides/<id>/slide.tiff, for every tenant."""
 
-    def __init__(self, data: Path) -> None:
-        self._data = data
+    def __init__(
+        self, data: Path, floor_bytes: int = 0, check: Callable[[Held], None] | None = None
+    ) -> None:
+        self._data, self._check = data, check
+        self._reservations = Reservations(data, floor_bytes)
 
     def path_of(self, tenant: str, slide_id: str) -> Path:
         return self._data / "slides" / slide_id / "slide.tiff"
@@ -43,6 +59,9 @@ class SlidesInFolders:
         """As of a slide that stays in its place, where a test has written it down."""
         note = self._data / "slides" / slide_id / "sha256"
         return note.read_text() if note.is_file() else None
+
+    def reserve(self, owner: Owner, size_bytes: int) -> Reservation:
+        return self._reservations.reserve(size_bytes, owner=owner, check=self._check)
 
     def set_facts(self, tenant: str, slide_id: str, facts: Mapping[str, Any]) -> None:
         (self._data / "slides" / slide_id / "facts.json").write_text(json.dumps(facts))
@@ -133,3 +152,28 @@ def make_workshop(folder: Path, *, tiles: int = 8, **settings: Any) -> Workshop:
     shutil.rmtree(made.data, ignore_errors=True)
     made.data.mkdir()
     return Workshop(made, make_queue(made), make_slide(folder / "master.tiff", tiles), model)
+
+
+def work(workshop: Workshop, **more: Any) -> None:
+    """By a supervisor in this process, until nothing is left to claim. `check`: of a quota."""
+    settings = more.pop("settings", workshop.settings)
+    slides = SlidesInFolders(settings.data, settings.disk_floor_bytes, more.pop("check", None))
+    supervisor = Supervisor(
+        settings,
+        more.pop("queue", workshop.queue),
+        more.pop("slides", slides),
+        worker_id="tester",
+        retry_s=more.pop("retry_s", 0.0),
+        **more,
+    )
+    supervisor.run(until_empty=True)
+
+
+def ended(workshop: Workshop, job: Job, **more: Any) -> Job:
+    work(workshop, **more)
+    return workshop.get(job)
+
+
+def slug(job: Job) -> str:
+    assert job.error is not None
+    return str(job.error["type"]).removeprefix("/problems/")
