@@ -73,7 +73,7 @@ def run_supervisor(options: argparse.Namespace) -> None:
     supervisor = Supervisor(
         settings,
         make_queue(settings),
-        SlidesInFolders(settings.data),
+        SlidesInFolders(settings.data, settings.disk_floor_bytes),
         worker_id=f"faulty-{os.getpid()}",
         command=[sys.executable, "-m", "tests.reliability.faulty_worker", *sys.argv[1:]],
         fault=make_fault(options),
