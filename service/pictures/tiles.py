@@ -34,8 +34,9 @@ OPEN_VIEWS = 64
 JPEG_QUALITY = 85
 
 MOST_SOURCE_PX = 64 << 20
-"""Of one level, for one picture: about 4 s of one core. A tile of a slide whose levels are a factor
-of four apart takes 1 Mpx at most, and its coarsest ones the coarsest level, some Mpx."""
+"""Of one level, for one picture: 1 to 4 s of one core, by the codec. A tile of a slide whose levels
+are a factor of four apart takes 1 Mpx at most, and its coarsest ones the coarsest level, some Mpx.
+"""
 
 
 @dataclass(frozen=True)
