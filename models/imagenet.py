@@ -10,6 +10,7 @@ from pathlib import Path
 from models.checkpoint import import_state_dict
 from models.errors import UnknownModel, WeightsError
 from models.registry import MODELS
+from wsi.store.places import require_file_place
 
 __all__ = ["IMAGENET", "architecture_of", "find_imagenet", "imagenet_file", "import_weights"]
 
@@ -51,7 +52,7 @@ def import_weights(
     working directory → safetensors; their path, and the sha256 to pin.
 
     out: None puts torchvision's ImageNet weights where training looks for them, and others beside
-    their file. Raises WeightsError.
+    their file. Raises WeightsError; InvalidOption where that would replace the file itself.
     """
     pth = Path(source)
     if source in MODELS and not pth.exists():
@@ -64,6 +65,7 @@ def import_weights(
             )
     architecture = architecture_of(pth.name) if out is None else None
     target = folder / f"{architecture}{SUFFIX}" if architecture else pth.with_suffix(SUFFIX)
+    require_file_place(out or target, inputs=[pth])
     return out or target, import_state_dict(pth, out or target)
 
 

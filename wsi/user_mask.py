@@ -121,7 +121,12 @@ def _check_aspect(size: Size, path: Path, info: SlideInfo) -> None:
 def _from_geojson(content: bytes, path: Path, info: SlideInfo, frame: str | None) -> TissueMask:
     parsed = _parse(content, path)
     corner0 = _stated_corner0(parsed, path, info) if frame is None else _corner0(info, frame)
-    polygons = list(_polygons(parsed, path, corner0))
+    try:
+        polygons = list(_polygons(parsed, path, corner0))
+    except RecursionError as error:  # some Pythons parse deeper than they call
+        raise InvalidMask(
+            f"{path}: the mask is no valid GeoJSON (it is nested too deeply)"
+        ) from error
     if not polygons:
         raise InvalidMask(f"{path}: no Polygon or MultiPolygon in the file; draw closed regions")
     mpp, px0, size = _raster(info)

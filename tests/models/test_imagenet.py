@@ -8,6 +8,7 @@ from models.checkpoint import load_backbone
 from models.errors import WeightsError
 from models.imagenet import architecture_of, find_imagenet, imagenet_file, import_weights
 from models.registry import build
+from wsi.errors import InvalidOption
 
 
 def save_as_torchvision_names_it(architecture: str, folder: Path) -> Path:
@@ -95,3 +96,15 @@ def test_densenet_s_old_names_are_read_as_today_s(tmp_path: Path):
 
     kernel = "features.denseblock4.denselayer16.conv2.weight"
     assert torch.equal(network.state_dict()[kernel], state[kernel])
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_the_file_that_is_imported_is_never_replaced(tmp_path: Path, name: str):
+    source = tmp_path / name
+    torch.save({"a": torch.zeros(2)}, source)
+    before = source.read_bytes()
+
+    with pytest.raises(InvalidOption, match="is read for it, and would be lost"):
+        import_weights(str(source), source if name == "w.pth" else None)
+
+    assert source.read_bytes() == before

@@ -217,6 +217,14 @@ def test_regions_that_cannot_be_a_mask_are_refused(tmp_path: Path, content: obje
         read_mask(write(tmp_path, content), info())
 
 
+@pytest.mark.parametrize("depth", [*range(800, 1000), 5000])
+def test_regions_at_any_depth_are_one_sentence(tmp_path: Path, depth: int):
+    """Parsing and looking for polygons each end at a depth of its own."""
+    path = write(tmp_path, "[" * depth + "]" * depth)
+    with pytest.raises(InvalidMask, match=r"no Polygon or|no valid GeoJSON"):
+        read_mask(path, info())
+
+
 @pytest.mark.parametrize("damage", [slice(-6, None), slice(12, 16)])
 def test_a_broken_gzip_is_refused(tmp_path: Path, damage: slice):
     path = tmp_path / "regions.geojson.gz"
