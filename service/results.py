@@ -95,7 +95,7 @@ class ResultFolder:
         """Whether files are still what the manifest's `outputs` say; `below`: only those names in
         the folder. Raises StoreIncomplete, which names the first that is not.
 
-        5 MB of 70 files take 12 ms on one core.
+        26 files of 5 MB took 48 ms on two busy cores.
         """
         wanted = [name for name in outputs if below is None or name.split("/")[0] in below]
         with ThreadPoolExecutor(min(4, usable_cores()), "sha256") as pool:
