@@ -23,6 +23,7 @@ from models.ensemble.members import Member
 from models.errors import DatasetError
 from models.network import choose_device
 from models.recipe import TrainConfig, read_recipe, shrunk
+from models.training.crops import require_crops
 from models.training.looks import appearance_of
 from models.training.parallel import Processes, is_first_process
 from models.training.parts import Parts, read_parts
@@ -54,7 +55,10 @@ def train_ensemble(
     path. What follows takes minutes, and is done again where it was stopped: it ends in the same
     files. Raises DatasetError where members do not fit together.
     """
-    cards = [read_card(train_member(recipe)) for recipe in member_recipes(config)]
+    recipes = member_recipes(config)
+    for recipe in recipes:  # before the first of them is trained
+        require_crops(recipe)
+    cards = [read_card(train_member(recipe)) for recipe in recipes]
     path = out / f"{config.name}.json"
     if not is_first_process():
         return path

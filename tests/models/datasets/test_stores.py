@@ -1,13 +1,15 @@
 """Pictures decoded once into a store: the right pixels, once, whole or not at all."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from models.datasets import decoded, load_tiles, open_data
+from models.datasets import LabelledStore, decoded, load_tiles, open_data, shared_store
 from models.datasets.cutting import Cut
 from models.datasets.digests import with_digests
 from models.errors import DatasetError
@@ -145,6 +147,40 @@ def test_a_store_of_other_pictures_is_refused_and_made_anew_where_asked(tmp_path
     with pytest.raises(DatasetError, match=r"something else \(pictures, files_sha256 differ\)"):
         decoded(open_data(folder), tmp_path / "s", px=50)
     assert len(decoded(open_data(folder), tmp_path / "s", px=50, overwrite=True)) == 31
+
+
+def test_two_who_want_the_same_store_take_turns(tmp_path: Path):
+    pictures = open_data(write_published(make_tiles(), tmp_path / "d"))
+    both = Barrier(2)
+
+    def want(_: int) -> LabelledStore:
+        both.wait()
+        return shared_store(pictures, tmp_path / "stores", px=50)
+
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(want, range(2))
+    assert len(list((tmp_path / "stores").iterdir())) == 1
+    np.testing.assert_array_equal(one.batch(np.arange(32)), other.batch(np.arange(32)))
+
+
+def test_a_changed_folder_gets_a_new_store_and_of_older_ones_the_last_is_kept(tmp_path: Path):
+    """Of another folder nothing is taken away; of this one also what was left unfinished."""
+    folder, stores = write_published(make_tiles(), tmp_path / "d"), tmp_path / "stores"
+    shared_store(open_data(write_published(make_tiles(), tmp_path / "o")), stores, px=50)
+    made = []
+    for _ in range(4):
+        before = set(stores.iterdir()) if stores.exists() else set()
+        last = shared_store(open_data(folder), stores, px=50)
+        (name,) = {path.name for path in stores.iterdir()} - {path.name for path in before}
+        made.append((name, last))
+        (stores / f"{name[:-13]}00000000.zarr.partial").mkdir(exist_ok=True)
+        next(folder.rglob("*.png")).unlink()
+
+    assert [len(store) for _, store in made] == [32, 31, 30, 29]
+    left = {path.name for path in stores.glob("d-*.zarr*")}
+    assert left == {made[2][0], made[3][0], f"{made[3][0][:-13]}00000000.zarr.partial"}
+    assert len(list(stores.glob("o-*.zarr"))) == 1
+    assert made[2][1].batch(np.arange(30)).shape == (30, 50, 50, 3)
 
 
 def test_classes_that_are_called_otherwise_share_a_store(tmp_path: Path):
