@@ -254,7 +254,9 @@ def test_what_is_in_safetensors_already_needs_no_import(tmp_path: Path):
         read_pickled(tmp_path / "a.safetensors")
 
 
-@pytest.mark.parametrize("content", [b"II+\0\x08\0\0\0" * 99, b"\x80\x02I+\x07\x1b[31m" * 99])
+@pytest.mark.parametrize(
+    "content", [b"II+\0" + bytes(999) + b"\n", b"\x80\x02I" + bytes(999) + b"\n"]
+)
 def test_bytes_of_another_file_are_not_printed(tmp_path: Path, content: bytes):
     (tmp_path / "p.tif").write_bytes(content)
 

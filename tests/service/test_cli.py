@@ -278,7 +278,8 @@ def test_json_is_all_that_stdout_gets(painted: Path, model: str, tmp_path: Path)
     small = ("--mask", "none", "-o", tmp_path)
     tiles = ("--tile-px", 16, "--tile-mpp", 0.5)
     scored = ("-m", model, *small)
-    result = tmp_path / "painted.tiff"
+    result = tmp_path / "made" / "painted.tiff"
+    wsi("heatmap", painted, "-m", model, "--mask", "none", "-o", result.parent)
     for command in (
         ("info", painted),
         ("mask", painted, *small),

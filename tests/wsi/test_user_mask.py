@@ -217,9 +217,9 @@ def test_regions_that_cannot_be_a_mask_are_refused(tmp_path: Path, content: obje
         read_mask(write(tmp_path, content), info())
 
 
-@pytest.mark.parametrize("depth", [*range(800, 1000), 5000])
+@pytest.mark.parametrize("depth", [900, 5000, 200_000])
 def test_regions_at_any_depth_are_one_sentence(tmp_path: Path, depth: int):
-    """Parsing and looking for polygons each end at a depth of its own."""
+    """Some Pythons parse deeper than they call."""
     path = write(tmp_path, "[" * depth + "]" * depth)
     with pytest.raises(InvalidMask, match=r"no Polygon or|no valid GeoJSON"):
         read_mask(path, info())
