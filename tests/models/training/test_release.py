@@ -18,6 +18,7 @@ from models.train import train
 from models.training.release import add_test_metrics, release
 from tests.models.labelled import make_tiles
 from tests.models.pictures import write_bach
+from tests.models.training_runs import STILL
 
 CONFIG = TrainConfig(
     "made", architecture="tiny", bootstrap_rounds=10, card={"licence": "Apache-2.0"}
@@ -111,7 +112,9 @@ def test_pictures_that_were_cut_up_are_measured_by_tile_and_by_picture(tmp_path:
     """Four tiles of 32 px in 64 x 64, one after the other in the store."""
     write_bach(tmp_path / "bach", per_class=3, width=64, height=64)
     store = decoded(open_data(tmp_path / "bach"), tmp_path / "store", how="tiles", px=32)
-    config = replace(CONFIG, classes=store.classes, tile_px=32, phases=((1, 32),), mpp=0.42)
+    config = replace(
+        CONFIG, classes=store.classes, tile_px=32, phases=((1, 32),), mpp=0.42, augment=STILL
+    )
     torch.manual_seed(0)
     path = release(config, build("tiny", 4).state_dict(), store, tmp_path, "cpu")
 
