@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from packaging.version import Version
+
 from models.card import ModelCard
 from service.errors import ModelChanged
 from service.jobs import NewJob
@@ -103,17 +105,18 @@ def heatmap_request(
 
 
 def require_same_model(fields: Mapping[str, Any], card: ModelCard, version: str) -> None:
-    """Raises ModelChanged where the `request` of a job was made for another model or release than
-    the worker has: its result would stand under the name of work that nobody did."""
+    """Raises ModelChanged where the `request` of a job was made for another model, or for a later
+    release, than the worker has: its result would stand under the name of work that nobody did.
+    A job that an earlier release took in is done; its manifest says by which release."""
     if fields.get("card_sha256", card.sha256) != card.sha256:
         raise ModelChanged(
             f"the files of the model {card.name} were replaced after the service had read them; "
             "it has to be started again, then send the job again"
         )
-    if fields.get("version", version) != version:
+    if Version(fields.get("version", version)) > Version(version):
         raise ModelChanged(
             f"the job was asked of release {fields['version']} and the worker is {version}; "
-            "send the job again"
+            "upgrade the worker, then send the job again"
         )
 
 

@@ -90,8 +90,8 @@ class Evaluation:
             )
         elif self.patients < FEW_PATIENTS:
             found.append(
-                f"intervals over so few patients ({self.patients}) are too narrow: resamples of fewer "
-                f"than {FEW_PATIENTS} say little"
+                f"intervals over so few patients ({self.patients}) are too narrow: resamples of "
+                f"fewer than {FEW_PATIENTS} say little"
             )
         seen = sum(self.patients_of.get(part, 0) for part in ("train", "validation"))
         if self.part is None and seen:

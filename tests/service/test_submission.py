@@ -71,13 +71,14 @@ def test_another_precision_is_other_work_and_what_the_worker_computes_in() -> No
     assert request.precision == "int8"
 
 
-def test_job_holds_its_worker_to_the_model_and_release_of_its_key() -> None:
-    fields = submission("t", "sld_1", SHA256, CARD, "address", Asked(), version="1").request
-    require_same_model(fields, CARD, "1")
+def test_job_holds_its_worker_to_the_model_of_its_key_and_no_earlier_release() -> None:
+    fields = submission("t", "sld_1", SHA256, CARD, "address", Asked(), version="1.10.0").request
+    for version in ("1.10.0", "1.10.1", "2.0"):
+        require_same_model(fields, CARD, version)
     with pytest.raises(ModelChanged, match="replaced"):
-        require_same_model(fields, replace(CARD, threshold=0.4), "1")
-    with pytest.raises(ModelChanged, match="release 1 and the worker is 2"):
-        require_same_model(fields, CARD, "2")
+        require_same_model(fields, replace(CARD, threshold=0.4), "1.10.0")
+    with pytest.raises(ModelChanged, match=r"release 1\.10\.0 and the worker is 1\.9\.2"):
+        require_same_model(fields, CARD, "1.9.2")
 
 
 def test_fields_of_the_worker_cannot_be_smuggled_in() -> None:

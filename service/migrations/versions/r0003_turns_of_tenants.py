@@ -9,7 +9,7 @@ branch_labels = None
 depends_on = None
 
 LEASED = sa.text("lease_until IS NOT NULL")
-AFTER_TENANT = [sa.text("priority DESC"), "id", "not_before"]
+AFTER_TENANT: list[str | sa.TextClause] = [sa.text("priority DESC"), "id", "not_before"]
 
 
 def upgrade() -> None:

@@ -101,12 +101,18 @@ def test_model_that_is_replaced_between_the_look_and_the_load_is_refused(
     assert not workshop.folder(job).exists()
 
 
-def test_job_that_was_asked_of_another_release_is_refused(workshop: Workshop) -> None:
-    job = ended(workshop, workshop.submit(card_sha256=CARD.sha256, version="0.0.1"))
+def test_job_of_an_earlier_release_is_done(workshop: Workshop) -> None:
+    job = ended(workshop, workshop.submit(card_sha256=CARD.sha256, version="0.0.0"))
+
+    assert job.state == JobState.SUCCEEDED
+
+
+def test_job_that_was_asked_of_a_later_release_is_refused(workshop: Workshop) -> None:
+    job = ended(workshop, workshop.submit(card_sha256=CARD.sha256, version="999.0"))
 
     assert (job.state, job.attempt, slug(job)) == (JobState.FAILED, 3, "model-changed")
     assert job.error is not None
-    assert "release 0.0.1" in job.error["detail"]
+    assert "release 999.0" in job.error["detail"]
 
 
 def test_job_without_room_in_its_tenants_quota_writes_nothing(workshop: Workshop) -> None:
