@@ -287,8 +287,10 @@ def make_card(
     """Before anything is measured. Raises CardError where a recipe holds what no card can."""
     origin = origin or Origin()
     texts = dict(config.card)
+    limits = texts.pop("limits", ())
+    if not isinstance(limits, tuple) or not all(isinstance(text, str) for text in limits):
+        raise CardError(f"recipe {config.name!r}: card.limits is {limits!r}; use a list of texts")
     try:
-        limits = texts.pop("limits", ()) + origin.limits
         return ModelCard(
             name=config.name,
             architecture=config.architecture,
@@ -302,7 +304,7 @@ def make_card(
             weights_file=weights_file,
             weights_sha256=sha256,
             split=origin.split,
-            limits=limits,
+            limits=limits + origin.limits,
             metrics={"training": dict(origin.training)} if origin.training else {},
             appearance=origin.appearance,
             **texts,

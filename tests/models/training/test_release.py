@@ -55,12 +55,19 @@ def test_no_uncalibrated_card_is_left_where_the_scoring_stops(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"name": "a name"}, {"std": (0.0, 1.0, 1.0)}, {"card": {"colour": "red"}}]
+    ("changes", "said"),
+    [
+        ({"name": "a name"}, "name"),
+        ({"std": (0.0, 1.0, 1.0)}, "std"),
+        ({"card": {"colour": "red"}}, "colour"),
+        ({"card": {"limits": 3}}, "limits is 3; use a list of texts"),
+        ({"card": {"limits": "one text"}}, "limits is 'one text'; use a list"),
+    ],
 )
 def test_a_recipe_that_makes_no_card_is_refused_before_the_training(
-    tmp_path: Path, changes: dict[str, Any]
+    tmp_path: Path, changes: dict[str, Any], said: str
 ):
-    with pytest.raises(CardError):
+    with pytest.raises(CardError, match=said):
         train(replace(CONFIG, **changes), tmp_path / "no data", tmp_path)
 
 
