@@ -27,14 +27,16 @@ def describe_result(job: Job, folder: Path) -> NewResult:
     )
 
 
-def discard(folder: Path) -> bool:
-    """Removes a result, complete or not. False where another process is writing it: it stays."""
+def discard(folder: Path, *, unfinished_only: bool = False) -> bool:
+    """Removes a result, complete or not; with `unfinished_only` what is not published. False where
+    another process is writing it: it stays."""
     partial = ResultFolder(folder).partial
-    if not folder.exists() and not partial.exists():
+    if not partial.exists() and (unfinished_only or not folder.exists()):
         return True
     try:
         with FolderLock(partial):
-            remove(folder)
+            if not unfinished_only:
+                remove(folder)
             shutil.rmtree(partial, ignore_errors=True)
     except StoreIncomplete:
         return False

@@ -14,7 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from service.access.auth import Owner
 from service.errors import JobTimeout, NotFound, ServiceError
-from service.jobs.job import Job, JobState, Verdict
+from service.jobs.job import MAX_ATTEMPTS, Job, JobState, Verdict
 from service.jobs.queue import Queue
 from service.problems import problem_of
 from service.settings import Settings
@@ -199,12 +199,12 @@ class Supervisor:
         elif ended.outcome is Outcome.DONE:
             self._commit(job, folder)
         elif ended.why is Why.TOO_LONG:
-            self._fail(job, _too_long(self._settings.job_timeout_s))
+            self._fail(job, folder, _too_long(self._settings.job_timeout_s))
         elif ended.why is Why.SHUTDOWN:
             self._insist(lambda: self._queue.hand_back(job))
         elif ended.why is not Why.LOST:
             assert ended.failure is not None
-            self._fail(job, ended.failure)
+            self._fail(job, folder, ended.failure)
         self._discard_if_orphaned(job, folder)
 
     def _commit(self, job: Job, folder: Path) -> None:
@@ -213,10 +213,14 @@ class Supervisor:
         self._insist(lambda: self._queue.succeed(job, result))
         self._fault("after-commit")
 
-    def _fail(self, job: Job, failure: Failure) -> None:
-        """What is on disk stays for the next attempt. With the last one it goes, once the queue
-        has said that the job is over: until then it may be another worker's (see below)."""
+    def _fail(self, job: Job, folder: Path, failure: Failure) -> None:
+        """What is on disk stays for the next attempt. With the last one it goes: what is unfinished
+        at once, for where the disk is full the database can be told nothing before; what is
+        published, once the queue has said that the job is over: until then it may be what another
+        worker made."""
         retry_in_s = retry_delay_s(failure, job.attempt, self._retry_s)
+        if retry_in_s is None or job.attempt >= MAX_ATTEMPTS:
+            discard(folder, unfinished_only=True)
         self._insist(lambda: self._queue.fail(job, failure.problem, retry_in_s=retry_in_s))
 
     def _discard_if_orphaned(self, job: Job, folder: Path) -> None:

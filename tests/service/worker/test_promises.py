@@ -14,6 +14,7 @@ from models.painted import painted_card
 from service.access.auth import Owner
 from service.errors import QuotaExceeded
 from service.jobs import Job, JobState, NewJob, Verdict
+from service.results import ResultFolder
 from service.settings import MIB
 from service.storage.gatekeeper import admit
 from service.storage.library import Library
@@ -67,6 +68,31 @@ def test_stale_worker_that_fails_for_good_leaves_what_another_one_published(
 
     assert (job.state, job.worker) == (JobState.SUCCEEDED, "another")
     assert (folder / "manifest.json").is_file()
+
+
+def test_unfinished_files_of_a_job_that_failed_for_good_go_before_the_queue_is_told(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    """On a full disk nothing can be told while they are there."""
+    seen = []
+
+    class Watched:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(workshop.queue, name)
+
+        def fail(self, *asked: Any, **options: Any) -> Any:
+            seen.append(partial.exists())
+            return workshop.queue.fail(*asked, **options)
+
+    text = tmp_path / "letter.txt"
+    text.write_text("Dear Sir")
+    job = workshop.submit(workshop.add_slide(text))
+    partial = ResultFolder(workshop.folder(job)).partial
+    partial.mkdir(parents=True)
+    (partial / "scores").write_bytes(bytes(9))
+
+    assert ended(workshop, job, queue=Watched()).state is JobState.FAILED
+    assert seen == [False]
 
 
 def test_job_of_the_model_and_release_that_the_worker_has_is_done(workshop: Workshop) -> None:
