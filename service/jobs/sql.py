@@ -88,6 +88,7 @@ class SqlQueue:
         # of one claim a third was spent on building the statement, with SQLite's lock held
         now = self._when()
         worker: BindParameter[str] = bindparam("worker")
+        self._who_waits = statements.who_waits(now)
         self._whose_turn = statements.whose_turn(now)
         self._claim_first = statements.claim(now, lease_s, statements.first_turn(now), worker)
         self._claim = statements.claim(now, lease_s, bindparam("whose"), worker)
@@ -158,21 +159,38 @@ class SqlQueue:
 
     def claim(self, worker: str) -> Job | None:
         given = {"now": self._clock(), "worker": worker}
-        with self._engine.begin() as connection:
-            row = connection.execute(self._claim_first, given).first()
-            if row is None:  # others hold the first tenant's rows locked, or nobody waits
-                row = self._claim_later(connection, given)
+        row = self._claim_at_once(given) if self._is_postgresql else self._claim_beside(given)
         self._tidy()
         return None if row is None else _job(row)
 
-    def _claim_later(self, connection: Connection, given: Mapping[str, Any]) -> Row[Any] | None:
+    def _claim_at_once(self, given: Mapping[str, Any]) -> Row[Any] | None:
         """Of the first tenant that has a job which nobody takes at this moment."""
-        tenants = connection.scalars(self._whose_turn, given).all()
-        rows = (
-            connection.execute(self._claim, {**given, "whose": tenant}).first()
-            for tenant in tenants
-        )
-        return next((row for row in rows if row is not None), None)
+        with self._engine.begin() as connection:
+            row = connection.execute(self._claim_first, given).first()
+            if row is not None:
+                return row
+            # others hold the first tenant's rows locked, or nobody waits
+            tenants = connection.scalars(self._whose_turn, given).all()
+            rows = (self._claim_of(connection, tenant, given) for tenant in tenants)
+            return next((row for row in rows if row is not None), None)
+
+    def _claim_beside(self, given: Mapping[str, Any]) -> Row[Any] | None:
+        """The same where one process writes at a time: whose turn it is, is asked before that."""
+        with reading(self._engine) as connection:
+            tenants = connection.scalars(self._who_waits, given).all()
+            if len(tenants) > 1:
+                tenants = connection.scalars(self._whose_turn, given).all()
+        for tenant in tenants:
+            with self._engine.begin() as connection:
+                row = self._claim_of(connection, tenant, given)
+            if row is not None:
+                return row
+        return None
+
+    def _claim_of(
+        self, connection: Connection, tenant: str, given: Mapping[str, Any]
+    ) -> Row[Any] | None:
+        return connection.execute(self._claim, {**given, "whose": tenant}).first()
 
     def heartbeat(self, job: Job, stage: str | None, done: int, total: int) -> Verdict:
         now = self._now()

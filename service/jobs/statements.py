@@ -47,6 +47,7 @@ __all__ = [
     "troubled",
     "turns",
     "under_way",
+    "who_waits",
     "whose_turn",
 ]
 
@@ -68,6 +69,11 @@ IDLE: Mapping[str, Any] = {
 
 MOST_TENANTS = 50
 """That are looked at for a job at one claim. Others may hold the rows of the first ones locked."""
+
+
+def who_waits(now: Now) -> Select[Any]:
+    """Tenants that have a job to be claimed: two at most, in no order."""
+    return select(_tenants(now).c.tenant).limit(2)
 
 
 def whose_turn(now: Now) -> Select[Any]:
