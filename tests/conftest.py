@@ -1,6 +1,7 @@
 """What all tests share: the folder of real slides."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,10 @@ from hypothesis import settings
 # a slow machine is no failure
 settings.register_profile("project", deadline=None)
 settings.load_profile("project")
+
+# a shell starts what it puts into the background without Ctrl-C, and programs inherit that
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
