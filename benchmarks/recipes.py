@@ -18,7 +18,7 @@ from benchmarks.record import write_record
 from models.card import ModelCard, read_card
 from models.errors import ModelError
 from models.evaluate import Assessment, ScoredModel, assess
-from models.evaluation.selection import IDC_LAYOUTS, Selection, select_pictures
+from models.evaluation.selection import Selection, select_pictures
 from models.metrics import Interval
 from models.recipe import read_recipe
 
@@ -62,7 +62,7 @@ def choose_pictures(
     """In the published IDC set every patient is complete: the list says who was sampled here."""
     selection = select_pictures(data, part=part, magnification=magnification, subtypes=subtypes)
     split, pictures = selection.split, selection.pictures
-    if split is None or pictures.layout not in IDC_LAYOUTS:
+    if split is None or not pictures.is_idc:
         return selection
     sampled = split.patients(part, complete=False)
     return replace(selection, pictures=pictures.of_patients(sampled))

@@ -103,6 +103,16 @@ class ModelCard:
         text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a result names it by; JSON types."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "card_sha256": self.sha256,
+            "weights_sha256": self.weights_sha256,
+        }
+
     def require_tiles(self, rgb: NDArray[Any]) -> None:
         """Raises ModelError where these are not the tiles that the model takes."""
         if rgb.dtype != "uint8" or rgb.shape[1:] != (self.tile_px, self.tile_px, 3):

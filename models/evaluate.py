@@ -29,7 +29,7 @@ from models.evaluation.matching import Matching, match_classes
 from models.evaluation.record import Evaluation, differences_text
 from models.evaluation.scoring import cut_for, score_pictures
 from models.evaluation.seen import refuse_seen
-from models.evaluation.selection import IDC_LAYOUTS, Selection, is_complete, select_pictures
+from models.evaluation.selection import Selection, is_complete, select_pictures
 from models.infer import Classifier, load_classifier
 from models.metrics import Interval, measure, patient_bootstrap
 from models.scorer import SymmetricClassifier
@@ -261,7 +261,7 @@ def _about_data(selection: Selection) -> dict[str, Any]:
         "patients_known": pictures.patients_known,
         "complete_patients": len(pictures.select(whole).patients),
         "complete_tiles": int(whole.sum()),
-        "is_tiles": pictures.layout in IDC_LAYOUTS,
+        "is_tiles": pictures.is_idc,
     }
 
 

@@ -116,32 +116,45 @@ def train(
     if config.ensemble.members:
         return _train_members(config, data, out, device, weights, imagenet, stores, on_progress)
     with joined(device) as processes:
-        on_progress = on_progress if processes.is_first else lambda progress: None
-        stores = stores or out / STORES
-        parts = read_parts(config, data, stores, processes)
-        teachers = read_teachers(config, parts.split, out.parent, processes.device)
-        start = start_network(
-            config,
-            parts.training,
-            stores,
-            processes,
-            weights=weights,
-            imagenet=imagenet,
-            on_epoch=lambda epoch, epochs, loss: on_progress(
-                TrainProgress(epoch, epochs, loss, 0.0, None, stage="pretraining")
-            ),
-        )
-        run = _make_run(config, start, parts.training, processes, teachers)
-        began = _begin(run, parts, start)
-        story = _learn(run, _resume(began, run, out / STATE, weights), parts, out, on_progress)
-        weights_made = run.result
-        if processes.is_first:
-            origin = _tell(run, parts, story)
-            write_sides(parts, config, out)
-            write_curves(origin.training, out)
-            release(config, weights_made, parts.validation, out, device, origin=origin)
-        processes.wait()
+        heard = on_progress if processes.is_first else lambda progress: None
+        _train_network(config, data, out, processes, weights, imagenet, stores, heard)
         return out / f"{config.name}.json"
+
+
+def _train_network(
+    config: TrainConfig,
+    data: Path,
+    out: Path,
+    processes: Processes,
+    weights: Path | None,
+    imagenet: Path,
+    stores: Path | None,
+    on_progress: OnProgress,
+) -> None:
+    stores = stores or out / STORES
+    parts = read_parts(config, data, stores, processes)
+    teachers = read_teachers(config, parts.split, out.parent, processes.device)
+    start = start_network(
+        config,
+        parts.training,
+        stores,
+        processes,
+        weights=weights,
+        imagenet=imagenet,
+        on_epoch=lambda epoch, epochs, loss: on_progress(
+            TrainProgress(epoch, epochs, loss, 0.0, None, stage="pretraining")
+        ),
+    )
+    run = _make_run(config, start, parts.training, processes, teachers)
+    began = _begin(run, parts, start)
+    story = _learn(run, _resume(began, run, out / STATE, weights), parts, out, on_progress)
+    weights_made = run.result
+    if processes.is_first:
+        origin = _tell(run, parts, story)
+        write_sides(parts, config, out)
+        write_curves(origin.training, out)
+        release(config, weights_made, parts.validation, out, str(processes.device), origin=origin)
+    processes.wait()
 
 
 def _train_members(

@@ -10,7 +10,7 @@ from models.context import CONTEXT
 from models.datasets import TILE_PX, Pictures, TileSet
 from models.datasets.mosaics import patient_mosaic, write_patient_slide
 from models.errors import DatasetError
-from models.evaluation.selection import IDC_LAYOUTS, is_complete
+from models.evaluation.selection import is_complete
 from models.evaluation.slides import ScoredSlide
 from models.registry import resolve_model
 from service.pipeline import run_request
@@ -23,7 +23,7 @@ __all__ = ["complete_patients", "score_patient", "score_patients"]
 def complete_patients(pictures: Pictures) -> list[str]:
     """Those whose slide can be put together. Raises DatasetError where there is none."""
     patients = pictures.select(is_complete(pictures)).patients
-    if pictures.layout not in IDC_LAYOUTS or not patients:
+    if not pictures.is_idc or not patients:
         raise DatasetError(
             f"no patient of {pictures.folder} that was asked for is known to be complete, so no "
             "slide can be put together; leave out --slides, or ask for another part"

@@ -38,12 +38,7 @@ def describe_work(
     """
     return {
         "slide": describe_slide(info, should_stop),
-        "model": {
-            "name": card.name,
-            "version": card.version,
-            "card_sha256": card.sha256,
-            "weights_sha256": card.weights_sha256,
-        },
+        "model": card.identity,
         "parameters": request.parameters(),
         "software": {"wsi-heatmap": __version__},
     }

@@ -131,12 +131,7 @@ def work_key(slide_sha256: str, card: ModelCard, request: HeatmapRequest, versio
             "slide_sha256": slide_sha256,
             "mpp": request.mpp,
             "reader": request.reader,
-            "model": {
-                "name": card.name,
-                "version": card.version,
-                "card_sha256": card.sha256,
-                "weights_sha256": card.weights_sha256,
-            },
+            "model": card.identity,
             "parameters": request.parameters(),
             "software": {"wsi-heatmap": version},
         }

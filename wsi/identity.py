@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from wsi.address import public_path, public_url
+from wsi.address import public_url
 from wsi.errors import SlideNotFound
 from wsi.slide import SlideInfo
 
-__all__ = ["files_identity", "public_path", "public_url", "slide_identity"]
+__all__ = ["files_identity", "slide_identity"]
 
 CHUNK_BYTES = 1 << 20
 

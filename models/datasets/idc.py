@@ -17,6 +17,7 @@ from models.errors import DatasetError
 from wsi.geometry import Size
 
 __all__ = [
+    "CLASSES",
     "PUBLISHED_FOLDER",
     "TILE_MPP",
     "TILE_PX",

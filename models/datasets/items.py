@@ -19,6 +19,7 @@ __all__ = ["BoolArray", "Cell", "Damage", "Int64Array", "Item", "Pictures", "ref
 Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 NAMED_FAILURES = 5
+IDC_LAYOUTS = ("idc", "two-folders")
 
 
 class Cell(NamedTuple):
@@ -80,6 +81,11 @@ class Pictures:
 
     def __len__(self) -> int:
         return len(self.items)
+
+    @property
+    def is_idc(self) -> bool:
+        """Tiles of whole slides, in either of the layouts that they are downloaded in."""
+        return self.layout in IDC_LAYOUTS
 
     @cached_property
     def label(self) -> Int64Array:

@@ -15,7 +15,6 @@ from models.datasets.items import refuse_damaged
 from models.datasets.reading import map_pictures
 from models.errors import ModelError
 from models.evaluation.pictures import mean_by_picture
-from models.evaluation.selection import IDC_LAYOUTS
 from models.infer import Classifier
 
 __all__ = ["Answers", "cut_for", "score_pictures"]
@@ -39,7 +38,7 @@ def cut_for(card: ModelCard, pictures: Pictures) -> Cut:
     """IDC tiles are taken as they are; larger pictures are cut up as a slide is, at the card's
     resolution. Raises ModelError where the tiles are not those that the model takes.
     """
-    if pictures.layout not in IDC_LAYOUTS:
+    if not pictures.is_idc:
         return Cut("tiles", card.tile_px, card.mpp)
     if card.tile_px != TILE_PX or abs(card.mpp / TILE_MPP - 1) > MPP_TOLERANCE:
         raise ModelError(

@@ -16,9 +16,8 @@ from models.datasets.stratification import draw_stratified
 from models.errors import DatasetError
 from models.split import IDC_SPLIT, PARTS, Split, read_split
 
-__all__ = ["IDC_LAYOUTS", "Selection", "is_complete", "select_pictures", "with_completeness"]
+__all__ = ["Selection", "is_complete", "select_pictures", "with_completeness"]
 
-IDC_LAYOUTS = ("idc", "two-folders")
 STEPS = ((-TILE_PX, 0), (TILE_PX, 0), (0, -TILE_PX), (0, TILE_PX))
 LEAST_NEIGHBOURS = 2.5
 """The 21 slides that are known to be complete have 2.7 to 3.5. Of 195 sampled patients two with few
@@ -56,7 +55,7 @@ def select_pictures(
     if part is not None and part not in PARTS:
         raise DatasetError(f"part {part!r}: use {', '.join(PARTS)}")
     pictures = open_data(data, layout, magnification=magnification, subtypes=subtypes)
-    if pictures.layout in IDC_LAYOUTS and not pictures.complete.any():
+    if pictures.is_idc and not pictures.complete.any():
         pictures = with_completeness(pictures)
     divided, name = _divide(pictures, split, part)
     taken = pictures if part is None or divided is None else divided.take(pictures, part)
@@ -107,7 +106,7 @@ def _divide(
 ) -> tuple[Split | None, str | None]:
     if split is not None:
         return read_split(split), split.name
-    if pictures.layout in IDC_LAYOUTS:
+    if pictures.is_idc:
         return read_split(), f"models/splits/{IDC_SPLIT.name}"
     if part is None:
         return None, None

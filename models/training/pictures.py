@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.datasets import TILE_PX, Damage, Item, Pictures, open_data
-from models.datasets.idc import is_two_folders
+from models.datasets.idc import CLASSES, is_two_folders
 from models.datasets.reading import read_sizes
 from models.errors import DatasetError
 from models.recipe import TrainConfig
@@ -14,8 +14,6 @@ from wsi.geometry import Size
 
 __all__ = ["open_pictures"]
 
-IDC_LAYOUTS = ("idc", "two-folders")
-IDC_CLASSES = ("non_idc", "idc")
 MPP_TOLERANCE = 0.1
 """Relative. Sets know their resolution about so well: that of IDC tiles is read off the slides'
 objective power, those of BreakHis are rounded."""
@@ -34,7 +32,7 @@ def open_pictures(config: TrainConfig, data: Path) -> Pictures:
             f"{config.name} is for {', '.join(config.classes)}; name its data, or change the "
             "recipe's classes"
         )
-    if pictures.layout in IDC_LAYOUTS and config.data.how == "tile" and config.tile_px != TILE_PX:
+    if pictures.is_idc and config.data.how == "tile" and config.tile_px != TILE_PX:
         raise DatasetError(
             f"recipe {config.name}: tile_px is {config.tile_px}, but the tiles in {data} are of "
             f"{TILE_PX} px; set tile_px to {TILE_PX}, and input_px to the side that the network "
@@ -54,7 +52,7 @@ def _open(config: TrainConfig, data: Path) -> Pictures:
         magnification=asked.magnification or None,
         subtypes=asked.subtypes,
     )
-    if asked.split == "idc" and pictures.layout not in IDC_LAYOUTS:
+    if asked.split == "idc" and not pictures.is_idc:
         raise DatasetError(
             f"recipe {config.name}: data.split is 'idc', a list of the patients of IDC, and {data} "
             f"is of the layout {pictures.layout}; use 'drawn', or a split file"
@@ -64,8 +62,8 @@ def _open(config: TrainConfig, data: Path) -> Pictures:
 
 def _named_as(config: TrainConfig, pictures: Pictures) -> Pictures:
     """Two folders are called cancer and not_cancer, and recipes name what the cancer is."""
-    is_idc = pictures.layout in IDC_LAYOUTS and config.classes == IDC_CLASSES
-    return replace(pictures, classes=IDC_CLASSES) if is_idc else pictures
+    is_idc = pictures.is_idc and config.classes == CLASSES
+    return replace(pictures, classes=CLASSES) if is_idc else pictures
 
 
 def _require_mpp(config: TrainConfig, pictures: Pictures) -> None:

@@ -19,8 +19,6 @@ __all__ = ["data_app"]
 
 data_app = typer.Typer(help="Labelled sets of pictures.", no_args_is_help=True)
 
-IDC_LAYOUTS = ("idc", "two-folders")
-
 
 class LayoutName(StrEnum):
     """The keys of models.datasets.LAYOUTS, which is not imported to show help."""
@@ -176,7 +174,7 @@ def _split_of(pictures: "Pictures", path: Path | None) -> "Split | None":
     from models.split import read_split
 
     if path is None:
-        return read_split() if pictures.layout in IDC_LAYOUTS else None
+        return read_split() if pictures.is_idc else None
     return read_split(path)
 
 

@@ -24,6 +24,7 @@ from wsi import __version__
 from wsi.deepzoom import Address, Pyramid
 from wsi.errors import InvalidOption
 from wsi.geometry import Size
+from wsi.slide import Slide
 from wsi.view import HeatmapView
 
 __all__ = ["SeenResult", "SeenSlide", "Viewing", "find_tile", "find_xyz"]
@@ -87,7 +88,7 @@ class Viewing:
         self._readers = _open_readers(settings) if readers is None else readers
         self._pinned = PinnedSlides()
         self.heatmaps = HeatmapTiles(settings.tile_cache_bytes // 2)
-        self._slide_tiles = ByteCache(settings.tile_cache_bytes // 2)
+        self._slide_pictures = ByteCache(settings.tile_cache_bytes // 2)
         self.results = Lookups[SeenResult](KEPT_S, clock)
         self.slides = Lookups[SeenSlide](KEPT_S, clock)
 
@@ -106,29 +107,17 @@ class Viewing:
         with self._readers.borrow(_key(stored), stored.path) as slide:
             return SeenSlide(stored, slide.info.size)
 
-    def cached_slide_tile(self, seen: SeenSlide, address: Address) -> bytes | None:
-        return self._slide_tiles.get((seen.stored.id, seen.stored.sha256, address))
+    def cached(self, seen: SeenSlide, what: Address | int) -> bytes | None:
+        """A tile, or the thumbnail of so many px, where it was made not long ago."""
+        return self._slide_pictures.get((seen.stored.id, seen.stored.sha256, what))
 
     def slide_tile(self, seen: SeenSlide, address: Address) -> bytes:
         """JPEG, decoded in a reader process of this slide's own. Raises PictureTooLarge."""
-        made = self.cached_slide_tile(seen, address)
-        if made is None:
-            with self._readers.borrow(_key(seen.stored), seen.stored.path) as slide:
-                made = slide_tile(slide, address)
-            self._slide_tiles.put((seen.stored.id, seen.stored.sha256, address), made)
-        return made
-
-    def cached_thumbnail(self, seen: SeenSlide, longest_px: int) -> bytes | None:
-        return self._slide_tiles.get((seen.stored.id, seen.stored.sha256, longest_px))
+        return self._drawn(seen, address, lambda slide: slide_tile(slide, address))
 
     def thumbnail(self, seen: SeenSlide, longest_px: int) -> bytes:
         """JPEG, as slide_tile()."""
-        made = self.cached_thumbnail(seen, longest_px)
-        if made is None:
-            with self._readers.borrow(_key(seen.stored), seen.stored.path) as slide:
-                made = slide_picture(slide, longest_px)
-            self._slide_tiles.put((seen.stored.id, seen.stored.sha256, longest_px), made)
-        return made
+        return self._drawn(seen, longest_px, lambda slide: slide_picture(slide, longest_px))
 
     def forget_result(self) -> None:
         """One was deleted: all are looked up again."""
@@ -146,6 +135,14 @@ class Viewing:
 
     def close(self) -> None:
         self._readers.close()
+
+    def _drawn(self, seen: SeenSlide, what: Address | int, draw: Callable[[Slide], bytes]) -> bytes:
+        made = self.cached(seen, what)
+        if made is None:
+            with self._readers.borrow(_key(seen.stored), seen.stored.path) as slide:
+                made = draw(slide)
+            self._slide_pictures.put((seen.stored.id, seen.stored.sha256, what), made)
+        return made
 
 
 def _open_readers(settings: Settings) -> ReaderPool:

@@ -14,7 +14,7 @@ from service.catalogue import Offered
 from service.deps import Parts, Service, Writer
 from service.jobs import Job, JobState, Snapshot
 from service.problems import Refusal, problem
-from service.routes.pictures import WHOLE_PICTURES, made_apart
+from service.routes.pictures import WHOLE_PICTURES
 from service.routes.result_tiles import DEFAULT_PX
 from service.schemas import JobJson, Model, Mpp, ResultJson, StridePx
 from service.storage.artefacts import ZARR
@@ -181,7 +181,7 @@ async def _deliver(request: Request, service: Service, job: Job, wanted: str) ->
             make = partial(
                 service.viewing.heatmaps.picture, found.folder / ZARR, DEFAULT_PX, Style()
             )
-            picture = await made_apart(request, make, lambda: WHOLE_PICTURES.hold(found.tenant))
+            picture = await WHOLE_PICTURES.make(request, make, found.tenant)
             return Response(picture, 200, fields, PNG)
         case "image/tiff":
             return deliver_file(

@@ -1,7 +1,6 @@
 """What the routes of viewers share: who may see it, and pictures that never change."""
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
@@ -15,7 +14,7 @@ from service.access.auth import Principal
 from service.deps import Service, allowed
 from service.pictures.viewing import SeenResult, SeenSlide, Viewing
 from service.web.answers import IMMUTABLE, etag_matches, head_only
-from service.web.shares import Shares, require_client
+from service.web.shares import Shares
 
 __all__ = [
     "SLIDE_PICTURES",
@@ -23,7 +22,6 @@ __all__ = [
     "WHOLE_PICTURES",
     "kept_descriptor",
     "kept_picture",
-    "made_apart",
     "seen_result",
     "seen_slide",
     "viewing_of",
@@ -96,13 +94,9 @@ async def kept_picture(
     media_type: str,
     etag: str,
     cached: Callable[[], bytes | None],
-    make: Callable[[], bytes],
-    turn: Callable[[], AbstractAsyncContextManager[None]],
+    make: Callable[[], Awaitable[bytes]],
 ) -> Response:
-    """A picture that never changes: 304 where the client has it, from memory where that has it.
-
-    It is made once `turn` comes, and not at all for a client that has gone by then.
-    """
+    """A picture that never changes: 304 where the client has it, from memory where that has it."""
     fields = {"ETag": etag, "Cache-Control": IMMUTABLE}
     if etag_matches(request.headers.get("if-none-match"), etag):
         return Response(None, 304, fields)
@@ -110,7 +104,7 @@ async def kept_picture(
     if made is None and request.method == "HEAD":
         return head_only(fields, media_type)
     if made is None:
-        made = await made_apart(request, make, turn)
+        made = await make()
     return Response(made, 200, fields, media_type)
 
 
@@ -120,17 +114,6 @@ def kept_descriptor(request: Request, etag: str, dzi: bytes) -> Response:
     if etag_matches(request.headers.get("if-none-match"), etag):
         return Response(None, 304, fields)
     return Response(dzi, 200, fields, "application/xml")
-
-
-async def made_apart(
-    request: Request,
-    make: Callable[[], bytes],
-    turn: Callable[[], AbstractAsyncContextManager[None]],
-) -> bytes:
-    """In a thread that no other request needs. Raises ClientDisconnect, and what `make` does."""
-    async with turn():
-        await require_client(request)
-        return await anyio.to_thread.run_sync(make, limiter=anyio.CapacityLimiter(1))
 
 
 def _see(request: Request, find: Callable[[Principal, str], Seen], thing: str) -> Seen:

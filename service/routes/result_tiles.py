@@ -84,14 +84,14 @@ async def get_heatmap_png(
 ) -> Response:
     """All of level 0, transparent where nothing was scored."""
     _require_class(seen, coloured)
-    heatmaps, path = viewing_of(request).heatmaps, seen.heatmap
+    heatmaps = viewing_of(request).heatmaps
+    asked = (seen.heatmap, longest_px, coloured.style, coloured.name)
     return await kept_picture(
         request,
         "image/png",
         seen.etag(longest_px, coloured),
-        lambda: heatmaps.cached_picture(path, longest_px, coloured.style, coloured.name),
-        lambda: heatmaps.picture(path, longest_px, coloured.style, coloured.name),
-        lambda: WHOLE_PICTURES.hold(seen.stored.tenant),
+        lambda: heatmaps.cached_picture(*asked),
+        lambda: WHOLE_PICTURES.make(request, lambda: heatmaps.picture(*asked), seen.stored.tenant),
     )
 
 
@@ -143,14 +143,14 @@ async def _tile(
     request: Request, seen: SeenResult, address: Address, coloured: Colouring
 ) -> Response:
     _require_class(seen, coloured)
-    heatmaps, style, name = viewing_of(request).heatmaps, coloured.style, coloured.name
+    heatmaps = viewing_of(request).heatmaps
+    asked = (seen.heatmap, address, coloured.style, coloured.name)
     return await kept_picture(
         request,
         "image/png",
         seen.etag(address, coloured),
-        lambda: heatmaps.cached(seen.heatmap, address, style, name),
-        lambda: heatmaps.tile(seen.heatmap, address, style, name),
-        lambda: TILES.hold(seen.stored.tenant),
+        lambda: heatmaps.cached(*asked),
+        lambda: TILES.make(request, lambda: heatmaps.tile(*asked), seen.stored.tenant),
     )
 
 

@@ -1,5 +1,7 @@
 """The slide itself for viewers: Deep Zoom and a thumbnail. Label and macro images have no route."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Depends, Path, Query, Request
@@ -59,9 +61,8 @@ async def get_slide_tile(
         request,
         "image/jpeg",
         seen.etag(address),
-        lambda: viewing.cached_slide_tile(seen, address),
-        lambda: viewing.slide_tile(seen, address),
-        lambda: SLIDE_PICTURES.hold(seen.stored.tenant, seen.stored.id),
+        lambda: viewing.cached(seen, address),
+        lambda: _make(request, seen, partial(viewing.slide_tile, seen, address)),
     )
 
 
@@ -79,7 +80,10 @@ async def get_thumbnail(
         request,
         "image/jpeg",
         seen.etag("thumbnail", longest_px),
-        lambda: viewing.cached_thumbnail(seen, longest_px),
-        lambda: viewing.thumbnail(seen, longest_px),
-        lambda: SLIDE_PICTURES.hold(seen.stored.tenant, seen.stored.id),
+        lambda: viewing.cached(seen, longest_px),
+        lambda: _make(request, seen, partial(viewing.thumbnail, seen, longest_px)),
     )
+
+
+async def _make(request: Request, seen: SeenSlide, draw: Callable[[], bytes]) -> bytes:
+    return await SLIDE_PICTURES.make(request, draw, seen.stored.tenant, seen.stored.id)

@@ -1,20 +1,16 @@
 """Who may do what takes much time or memory: some at once, and nobody all of it."""
 
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
 import anyio
 from starlette.requests import ClientDisconnect, Request
 
-__all__ = ["Shares", "require_client"]
+__all__ = ["Shares"]
 
-
-async def require_client(request: Request) -> None:
-    """After waiting: raises ClientDisconnect where nobody waits for the answer any more."""
-    # the first message may be the end of a body that a GET does not have
-    if await request.is_disconnected() or await request.is_disconnected():
-        raise ClientDisconnect
+Made = TypeVar("Made")
 
 
 class Shares:
@@ -39,6 +35,17 @@ class Shares:
                 await stack.enter_async_context(self._of((part, key)))
             await stack.enter_async_context(self._all)
             yield
+
+    async def make(self, request: Request, make: Callable[[], Made], *keys: Hashable) -> Made:
+        """What `make` returns, once there is a place, in a thread that no other request needs.
+
+        Raises ClientDisconnect where nobody waits for the answer by then, and what `make` does.
+        """
+        async with self.hold(*keys):
+            # the first message may be the end of a body that a GET does not have
+            if await request.is_disconnected() or await request.is_disconnected():
+                raise ClientDisconnect
+            return await anyio.to_thread.run_sync(make, limiter=anyio.CapacityLimiter(1))
 
     def _of(self, key: tuple[int, Hashable]) -> anyio.CapacityLimiter:
         """Lives for as long as anybody waits for it or holds it."""

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from service.web.shares import Shares, require_client
+from service.web.shares import Shares
 
 __all__ = ["BLOCK_BYTES", "SpooledAnswer", "unzipped"]
 
@@ -54,17 +54,12 @@ class SpooledAnswer(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises ClientDisconnect, and what making raises, before the answer has started."""
         async with SENT.hold(self._tenant):
-            with await self._made(Request(scope, receive)) as file:
+            with await MADE.make(Request(scope, receive), self._filled, self._tenant) as file:
                 self.body_iterator = iterate_in_threadpool(self._blocks(file))
                 try:
                     await super().__call__(scope, receive, partial(_send_soon, send))
                 except _Stalled:
                     log.info("a client stopped reading its answer")
-
-    async def _made(self, request: Request) -> IO[bytes]:
-        async with MADE.hold(self._tenant):
-            await require_client(request)
-            return await anyio.to_thread.run_sync(self._filled, limiter=anyio.CapacityLimiter(1))
 
     def _filled(self) -> IO[bytes]:
         file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 the caller closes it

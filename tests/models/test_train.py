@@ -3,7 +3,6 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,29 +23,18 @@ from tests.models.training_runs import (
     STILL,
     assert_same,
     read_weights_beside,
-    registered,
-    write_data,
 )
 from wsi.errors import InvalidOption
+
+pytestmark = pytest.mark.usefixtures("architectures")
 
 
 class Stopped(Exception):
     pass
 
 
-@pytest.fixture(scope="module", autouse=True)
-def tiny() -> Iterator[None]:
-    with registered():
-        yield
-
-
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_data(tmp_path_factory.mktemp("labelled"))
-
-
-@pytest.fixture(scope="module")
-def trained(tiny: None, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(architectures: None, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(SMALL, data, tmp_path_factory.mktemp("trained"), device="cpu")
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from service.cli import main, run_guarded, sentence_from_oserror
-from tests.service.painted import paint, write_model, write_slide
+from tests.service.painted import write_slide
 
 SLIDES = ["info", "mask", "tile", "heatmap", "export", "batch", "phantom"]
 COMMANDS = [*SLIDES, "models", "train", "evaluate", "doctor"]
@@ -39,18 +39,6 @@ def wsi(*arguments: object, cwd: Path | None = None) -> Done:
     finally:
         sys.argv = argv
     return Done(code, out.getvalue(), err.getvalue())
-
-
-@pytest.fixture
-def painted(tmp_path: Path) -> Path:
-    """4 x 6 tiles of 16 px at 0.5 um/px, red 0 to 230 in steps of 10."""
-    values = np.arange(0, 240, 10, dtype=np.uint8).reshape(4, 6)
-    return write_slide(tmp_path / "painted.tiff", [paint(values, 16, 96, 64)], 0.5)
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> str:
-    return write_model(tmp_path / "model", 16, 0.5)
 
 
 def test_help_names_every_command() -> None:

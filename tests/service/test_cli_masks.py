@@ -7,20 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.service.painted import paint, write_model, write_slide
 from tests.service.test_cli import wsi
-
-
-@pytest.fixture
-def painted(tmp_path: Path) -> Path:
-    """4 x 6 tiles of 16 px at 0.5 um/px."""
-    values = np.arange(0, 240, 10, dtype=np.uint8).reshape(4, 6)
-    return write_slide(tmp_path / "painted.tiff", [paint(values, 16, 96, 64)], 0.5)
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> str:
-    return write_model(tmp_path / "model", 16, 0.5)
 
 
 def test_mask_can_be_given_back(painted: Path, model: str, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,26 +27,16 @@ from tests.conftest import REPOSITORY
 from tests.models.classifier_contract import ClassifierContract
 from tests.models.ensemble.ensembles import train_both, write_recipes
 from tests.models.small_models import make_rgb
-from tests.models.training_runs import registered, write_data
+
+pytestmark = pytest.mark.usefixtures("architectures")
 
 
 class Stopped(Exception):
     pass
 
 
-@pytest.fixture(scope="module", autouse=True)
-def tiny() -> Iterator[None]:
-    with registered():
-        yield
-
-
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_data(tmp_path_factory.mktemp("labelled"))
-
-
-@pytest.fixture(scope="module")
-def trained(tiny: None, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(architectures: None, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train_both(data, tmp_path_factory.mktemp("trained"))
 
 

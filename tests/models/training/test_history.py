@@ -1,5 +1,4 @@
 import io
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +9,9 @@ from PIL import Image
 from models.card import read_card
 from models.train import train
 from models.training.history import tell_history
-from tests.models.training_runs import COLOUR, registered, write_data
+from tests.models.training_runs import COLOUR, write_data
 
-
-@pytest.fixture(scope="module", autouse=True)
-def architectures() -> Iterator[None]:
-    with registered():
-        yield
+pytestmark = pytest.mark.usefixtures("architectures")
 
 
 def row(epoch: int, loss: float | None, auc: float | None) -> dict[str, float | None]:

@@ -2,7 +2,6 @@ import csv
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,21 +15,10 @@ from models.training.parallel import Processes
 from models.training.parts import read_parts
 from models.training.run import Run
 from tests.conftest import REPOSITORY
-from tests.models.training_runs import COLOUR, SMALL, registered, write_data
+from tests.models.training_runs import COLOUR, SMALL
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("architectures")]
 ALONE = Processes(torch.device("cpu"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def architectures() -> Iterator[None]:
-    with registered():
-        yield
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_data(tmp_path_factory.mktemp("labelled"))
 
 
 def train_by_two(recipe: str, data: Path, out: Path) -> str:

@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,9 @@ from models.training.parallel import Processes
 from models.training.parts import Parts, read_parts
 from tests.models.labelled import make_tiles, write_packed, write_published
 from tests.models.pictures import breakhis_names, write_bach, write_flat
-from tests.models.training_runs import SMALL, STILL, registered, write_data
+from tests.models.training_runs import SMALL, STILL, write_data
+
+pytestmark = pytest.mark.usefixtures("architectures")
 
 ALONE = Processes(torch.device("cpu"))
 CLASSES = ("normal", "benign", "in_situ", "invasive")
@@ -30,12 +31,6 @@ BACH = TrainConfig(
     augment=STILL,
     data=DataConfig(layout="bach", how="tiles", split="drawn"),
 )
-
-
-@pytest.fixture(autouse=True)
-def architectures() -> Iterator[None]:
-    with registered():
-        yield
 
 
 def read(config: TrainConfig, data: Path, folder: Path) -> Parts:

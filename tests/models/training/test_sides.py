@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,20 +13,11 @@ from models.registry import build
 from models.split import PatientRow, Split, read_split, write_split
 from models.train import train
 from tests.models.labelled import make_tiles, write_packed
-from tests.models.training_runs import COLOUR, registered, write_data
+from tests.models.training_runs import COLOUR, write_data
+
+pytestmark = pytest.mark.usefixtures("architectures")
 
 QUICK = replace(COLOUR, phases=((1, 50),), validate_every=9)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def architectures() -> Iterator[None]:
-    with registered():
-        yield
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_data(tmp_path_factory.mktemp("labelled"))
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +15,10 @@ from tests.models.training_runs import (
     COLOUR,
     assert_same,
     read_weights_beside,
-    registered,
     write_data,
 )
+
+pytestmark = pytest.mark.usefixtures("architectures")
 
 CPU = torch.device("cpu")
 TEACHER = replace(COLOUR, name="teacher")
@@ -38,17 +38,6 @@ class Certain(nn.Module):
 
 class Stopped(Exception):
     pass
-
-
-@pytest.fixture(scope="module", autouse=True)
-def architectures() -> Iterator[None]:
-    with registered():
-        yield
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_data(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")

@@ -16,21 +16,10 @@ import pytest
 from service.client import ApiError, Client
 from service.jobs.job import JobState
 from service.schemas import JobJson, Problem
-from tests.service.api.harness import Api, Workshop, make_workshop
+from tests.service.api.harness import Api, Workshop
 from tests.service.api.live import served
 from tests.service.breaking import Cuts, Moving
 from tests.service.served import Served
-
-
-@pytest.fixture(scope="module")
-def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return make_workshop(tmp_path_factory.mktemp("workshop"))
-
-
-@pytest.fixture
-def api(workshop: Workshop, tmp_path: Path) -> Iterator[Api]:
-    with Api(workshop, tmp_path / "data") as api:
-        yield api
 
 
 @pytest.fixture
