@@ -36,7 +36,6 @@ __all__ = [
     "claim",
     "depth",
     "fail_lost",
-    "first_turn",
     "idle",
     "live_result",
     "of_owner",
@@ -81,12 +80,6 @@ def whose_turn(now: Now) -> Select[Any]:
     turn = _turns(now).subquery()
     in_order = (turn.c.running, turn.c.served_at, turn.c.oldest)
     return select(turn.c.tenant).order_by(*in_order).limit(MOST_TENANTS)
-
-
-def first_turn(now: Now) -> ColumnElement[str]:
-    """The first of whose_turn()."""
-    first = whose_turn(now).limit(1).cte("first_turn")
-    return select(first.c.tenant).scalar_subquery()
 
 
 def turns(now: Now) -> Select[Any]:

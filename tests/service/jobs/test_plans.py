@@ -17,7 +17,7 @@ NOW = literal(1.0, Float)
 
 ASKED: dict[str, Any] = {
     "claim": statements.claim(NOW, 60, literal("ann"), literal("w1")),
-    "claim_first": statements.claim(NOW, 60, statements.first_turn(NOW), literal("w1")),
+    "who_waits": statements.who_waits(NOW),
     "whose_turn": statements.whose_turn(NOW),
     "turns": statements.turns(NOW),
     "troubled": statements.troubled(NOW, 60),

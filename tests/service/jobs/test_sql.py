@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, select, update
 
 from service.database import metadata, open_database, results, upgrade
-from service.jobs import Queue
+from service.jobs import JobState, Queue
 from service.jobs.sql import SqlQueue
 from tests.service.jobs.builders import LEASE_S, claimed, new_job, result_of, start
 from tests.service.jobs.clock import FakeClock
@@ -57,6 +57,19 @@ class SqlContract(QueueContract):
 
         with engine.connect() as connection:
             assert connection.execute(select(results)).all() == []
+
+    def test_lost_jobs_end_beside_jobs_that_wait(
+        self, make_queue: Callable[..., Queue], clock: FakeClock
+    ) -> None:
+        queue = make_queue(tidy_s=0)
+        lost = start(queue, new_job("lost"))
+        for _ in range(2):
+            clock.advance(LEASE_S + 1)
+            assert claimed(queue).id == lost.id
+        clock.advance(LEASE_S + 1)
+        start(queue, new_job("other"))
+
+        assert queue.get("ann", lost.id).state is JobState.FAILED
 
 
 class TestSqlQueueOnSqlite(SqlContract):

@@ -186,6 +186,7 @@ class SqlMachine(QueueMachine):
             max_queued=999,
             max_queued_per_tenant=999,
             clock=self.clock,
+            tidy_s=0,
         )
 
     def teardown(self) -> None:
