@@ -41,7 +41,6 @@ from wsi.tiler import TilePlan, read_tiles
 __all__ = ["main", "measure", "middle_rows"]
 
 WARM_PX = 8_000
-READING_BATCH = 64
 MIB = 2**20
 
 
@@ -88,11 +87,11 @@ def measure(
         "seconds": seconds,
         "network_tiles_s": 1 / tile_s,
         "memory_mib": {"before": before_mib, "peak": peak_mib},
-        **_measure_reading(request, card),
+        **_measure_reading(request, card, classifier.batch_size),
     }
 
 
-def _measure_reading(request: HeatmapRequest, card: ModelCard) -> dict[str, Any]:
+def _measure_reading(request: HeatmapRequest, card: ModelCard, batch_size: int) -> dict[str, Any]:
     """All tiles with tissue read, by a network that does nothing, and the floor of it."""
     with open_slide(request.slide) as slide:
         if not isinstance(slide, TiledTiffSlide):
@@ -102,13 +101,13 @@ def _measure_reading(request: HeatmapRequest, card: ModelCard) -> dict[str, Any]
             "tiles": len(plan),
             "native_tiles": plan.native_tiles,
             "level": plan.level,
-            "reading_s": _fastest(lambda: _read_all(slide, plan)),
+            "reading_s": _fastest(lambda: _read_all(slide, plan, batch_size)),
             "decoding_floor_s": _fastest(_decoding(slide, plan, reuse=True)),
         }
 
 
-def _read_all(slide: Slide, plan: TilePlan) -> None:
-    for _ in read_tiles(slide, plan, batch_size=READING_BATCH):
+def _read_all(slide: Slide, plan: TilePlan, batch_size: int) -> None:
+    for _ in read_tiles(slide, plan, batch_size=batch_size):
         pass
 
 

@@ -39,6 +39,8 @@ CONTRACTS = {
     "50 px at 4 um/px": (50, 4.0),
     "224 px at 0.7 um/px": (224, 0.7),
 }
+BATCH_PX = 128 * 50 * 50
+"""In a batch, as the network takes them on a CPU: larger ones are memory that is zeroed first."""
 ROUNDS = 5
 SCRATCH_OFFSET = 16  # bytes off 64: libjpeg-turbo decodes past the caches into aligned memory
 
@@ -144,7 +146,8 @@ def _fastest(
 
 def _read_all(slide: Slide, plan: TilePlan) -> int:
     own = plan_tiles(slide.info, plan.grid, plan.indices)
-    return sum(len(batch) for batch in read_tiles(slide, own, batch_size=128))
+    size = max(8, BATCH_PX // plan.grid.tile_px**2)
+    return sum(len(batch) for batch in read_tiles(slide, own, batch_size=size))
 
 
 def _decoding(slide: TiledTiffSlide, plan: TilePlan, *, reuse: bool) -> Callable[[], object]:

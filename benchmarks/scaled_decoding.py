@@ -26,7 +26,7 @@ from service.tissue import lay_tiles
 from wsi.geometry import Box, Size
 from wsi.readers import open_slide
 from wsi.readers.tiff import TiledTiffSlide
-from wsi.readers.tiffblocks import TiffBlocks
+from wsi.readers.tiffblocks import Picture, TiffBlocks
 from wsi.readers.tiffdecode import JPEG
 from wsi.readers.tiffjpeg import whole_jpeg
 from wsi.readers.tiffplan import Part
@@ -56,11 +56,11 @@ class ScaledBlocks(TiffBlocks):
         super().read_into(ifd, box, out)
 
     def _decode_for(
-        self, ifd: Ifd, number: int, part: Part, stored: Sequence[memoryview]
+        self, picture: Picture, number: int, part: Part, stored: Sequence[memoryview]
     ) -> NDArray[Any]:
         if self._asked.scale == 1 or not part.is_whole:
-            return super()._decode_for(ifd, number, part, stored)
-        return self._decode_smaller(ifd, stored[0])
+            return super()._decode_for(picture, number, part, stored)
+        return self._decode_smaller(picture.ifd, stored[0])
 
     def _decode_smaller(self, ifd: Ifd, stored: memoryview) -> NDArray[np.uint8]:
         import simplejpeg  # type: ignore[import-untyped]
@@ -73,10 +73,12 @@ class ScaledBlocks(TiffBlocks):
         )
         return np.asarray(smaller, np.uint8)
 
-    def _place(self, ifd: Ifd, tile: NDArray[Any], part: Part, out: NDArray[np.uint8]) -> None:
-        scale = ifd.block.height // tile.shape[0]
+    def _place(
+        self, picture: Picture, tile: NDArray[Any], part: Part, out: NDArray[np.uint8]
+    ) -> None:
+        scale = picture.ifd.block.height // tile.shape[0]
         if scale == 1:
-            super()._place(ifd, tile, part, out)
+            super()._place(picture, tile, part, out)
             return
         rows, columns = (slice(0, side.stop // scale) for side in part.source)
         average_cells(tile[rows, columns], out[part.target])

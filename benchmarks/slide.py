@@ -69,7 +69,8 @@ def measure_slide(slide: Path, small: Path, out: Path, model: str, device: str) 
     request = HeatmapRequest(slide=str(slide), model=model, device=device)
     card, _ = resolve_model(model)
     classifier = load_classifier(model, device, batch_size=request.batch_size)
-    batch = np.zeros((request.batch_size, card.tile_px, card.tile_px, 3), np.uint8)
+    size = classifier.batch_size
+    batch = np.zeros((size, card.tile_px, card.tile_px, 3), np.uint8)
     make_heatmap(replace(request, slide=str(small)), out / "warm", card, lambda: classifier)
     before_s = _network_tile_s(classifier, batch)
     started = time.perf_counter()
@@ -77,7 +78,7 @@ def measure_slide(slide: Path, small: Path, out: Path, model: str, device: str) 
     pipeline_s = time.perf_counter() - started
     with open_slide(slide) as opened:
         plan = prepare(request, opened, card).plan
-        read_s = _seconds(lambda: [None for _ in read_tiles(opened, plan, batch_size=128)])
+        read_s = _seconds(lambda: [None for _ in read_tiles(opened, plan, batch_size=size)])
     tile_s = min(before_s, _network_tile_s(classifier, batch))
     floors = _floors(slide, plan, tile_s)
     stages = result.run["seconds"]

@@ -65,7 +65,7 @@ class TiledTiffSlide(BaseSlide):
     def _naming(self, level: int, box: Box) -> Iterator[None]:
         try:
             yield
-        except WsiError:  # a server that does not answer is no damage
+        except (WsiError, ImportError):  # no damage: a server does not answer, a codec is missing
             raise
         except Exception as error:  # codecs raise what they like
             raise CorruptSlide(

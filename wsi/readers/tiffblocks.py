@@ -5,7 +5,8 @@ the box next to it, which another thread may read at this moment, needs the rest
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,13 @@ from wsi.readers.decoded import DecodedTiles
 from wsi.readers.limits import MAX_BLOCK_BYTES
 from wsi.readers.samples import rgb_from_samples
 from wsi.readers.stored import StoredFile
-from wsi.readers.tiffdecode import decode_block
+from wsi.readers.tiffdecode import JPEG, JpegDecoder, decode_block
 from wsi.readers.tiffplan import Part, Span, parts_under
 from wsi.readers.tifftags import Ifd
 from wsi.resample import average_cells
 from wsi.slide import RGB
 
-__all__ = ["TiffBlocks"]
+__all__ = ["Picture", "TiffBlocks"]
 
 KEPT_BYTES = 32 << 20  # a row of 160 tiles of 256 px: 40,000 px of a slide's width
 MOST_STORED_BYTES = 2 * MAX_BLOCK_BYTES  # of one tile: what does not shrink hardly grows
@@ -40,6 +41,7 @@ class TiffBlocks:
         self._background = background
         self._decoded = DecodedTiles(KEPT_BYTES)
         self._scratch = threading.local()
+        self._pictures: dict[int, Picture] = {}  # by place
 
     def read(self, ifd: Ifd, box: Box) -> NDArray[np.uint8]:
         """RGB of a box of at least one pixel inside the picture, in an array of its own.
@@ -58,6 +60,7 @@ class TiffBlocks:
         if not _fits_tiles(ifd, box, cell):
             average_cells(self.read(ifd, box), out)
             return
+        picture = self._picture_of(ifd)
         numbers, parts = parts_under(ifd, box, cell)
         wanted: list[tuple[int, Part]] = []
         spans: list[Span] = []
@@ -66,46 +69,79 @@ class TiffBlocks:
         ):
             tile = self._decoded.find((ifd.place, number))
             if tile is not None:
-                self._place(ifd, tile, part, out)
+                self._place(picture, tile, part, out)
             elif found:
                 wanted.append((number, part))
                 spans += found
             else:
                 out[part.target] = self._background
-        stored, planes = self._file.read_spans(spans), _planes(ifd)
+        stored, planes = self._file.read_spans(spans), picture.planes
         for i, (number, part) in enumerate(wanted):
-            tile = self._decode_for(ifd, number, part, stored[i * planes : (i + 1) * planes])
-            self._place(ifd, tile, part, out)
+            tile = self._decode_for(picture, number, part, stored[i * planes : (i + 1) * planes])
+            self._place(picture, tile, part, out)
 
     def close(self) -> None:
         self._decoded.clear()
         self._file.close()
 
+    def _picture_of(self, ifd: Ifd) -> "Picture":
+        picture = self._pictures.get(ifd.place)
+        if picture is None:
+            picture = self._pictures[ifd.place] = Picture(ifd)
+        return picture
+
     def _decode_for(
-        self, ifd: Ifd, number: int, part: Part, stored: Sequence[memoryview]
+        self, picture: "Picture", number: int, part: Part, stored: Sequence[memoryview]
     ) -> NDArray[Any]:
         """Samples of the tile: valid until this thread decodes the next."""
-        rows = _count_rows(ifd, number)
         if part.is_whole:
-            return _decode(ifd, rows, stored, self._scratch_of(ifd, rows))
-        return self._decoded.get(
-            (ifd.place, number), lambda: _decode(ifd, rows, stored, scratch=None)
-        )
+            return picture.decode(number, stored, self._scratch_of(picture, number))
+        key = (picture.ifd.place, number)
+        return self._decoded.get(key, lambda: picture.decode(number, stored))
 
-    def _scratch_of(self, ifd: Ifd, rows: int) -> NDArray[np.uint8]:
+    def _scratch_of(self, picture: "Picture", number: int) -> NDArray[np.uint8]:
         """New memory for each tile would cost more than to copy it out of this."""
-        shape = (rows, ifd.block.width, ifd.samples)
+        shape = (picture.rows(number), picture.width, picture.ifd.samples)
         scratch: NDArray[np.uint8] | None = getattr(self._scratch, "pixels", None)
         if scratch is None or scratch.shape != shape:
             scratch = self._scratch.pixels = _empty_off_lines(shape)
         return scratch
 
-    def _place(self, ifd: Ifd, tile: NDArray[Any], part: Part, out: NDArray[np.uint8]) -> None:
+    def _place(
+        self, picture: "Picture", tile: NDArray[Any], part: Part, out: NDArray[np.uint8]
+    ) -> None:
         samples = tile[part.source]
-        inverted = ifd.photometric == MIN_IS_WHITE
-        if samples.dtype != np.uint8 or samples.shape[2] != 3 or inverted:
+        if not picture.is_rgb:
+            inverted = picture.ifd.photometric == MIN_IS_WHITE
             samples = rgb_from_samples(samples, self._background, inverted=inverted)
         average_cells(samples, out[part.target])
+
+
+class Picture:
+    """What all tiles of a picture have in common, found out once: threads take turns in Python."""
+
+    def __init__(self, ifd: Ifd) -> None:
+        self.ifd, self.width, self._height = ifd, ifd.block.width, ifd.block.height
+        self.planes = _planes(ifd)
+        self.is_rgb = ifd.samples == 3 and max(ifd.bits) == 8 and ifd.photometric != MIN_IS_WHITE
+        self._decode: Callable[..., NDArray[Any]] = (
+            JpegDecoder(ifd) if ifd.compression == JPEG else partial(decode_block, ifd)
+        )
+
+    def rows(self, number: int) -> int:
+        """The last strip of a picture may have fewer."""
+        if self.ifd.tile is not None:
+            return self._height
+        return min(self._height, self.ifd.size.height - number * self._height)
+
+    def decode(
+        self, number: int, stored: Sequence[memoryview], scratch: NDArray[np.uint8] | None = None
+    ) -> NDArray[Any]:
+        """uint8 or uint16 (height, width, samples) of all planes together."""
+        rows = self.rows(number)
+        if self.planes == 1:
+            return self._decode(stored[0], rows, scratch)
+        return np.concatenate([self._decode(plane, rows) for plane in stored], axis=-1)
 
 
 def _empty_off_lines(shape: tuple[int, int, int]) -> NDArray[np.uint8]:
@@ -124,12 +160,6 @@ def _planes(ifd: Ifd) -> int:
     return ifd.samples if ifd.planar == PLANAR else 1
 
 
-def _count_rows(ifd: Ifd, number: int) -> int:
-    """The last strip of a picture may have fewer."""
-    height = ifd.block.height
-    return height if ifd.tile is not None else min(height, ifd.size.height - number * height)
-
-
 def _find_spans(ifd: Ifd, numbers: NDArray[np.int64]) -> list[list[Span]]:
     """Of each tile, one a plane: the table lists all tiles of one, then those of the next. Empty
     where any of them is not stored."""
@@ -143,15 +173,6 @@ def _find_spans(ifd: Ifd, numbers: NDArray[np.int64]) -> list[list[Span]]:
         list(map(Span, *tile)) if all(tile[0]) and all(tile[1]) else []
         for tile in zip(offsets.tolist(), counts.tolist(), strict=True)
     ]
-
-
-def _decode(
-    ifd: Ifd, rows: int, stored: Sequence[memoryview], scratch: NDArray[np.uint8] | None
-) -> NDArray[Any]:
-    """uint8 or uint16 (height, width, samples) of all planes together."""
-    if len(stored) == 1:
-        return decode_block(ifd, stored[0], rows, scratch)
-    return np.concatenate([decode_block(ifd, plane, rows) for plane in stored], axis=-1)
 
 
 def _fits_tiles(ifd: Ifd, box: Box, cell: Size) -> bool:

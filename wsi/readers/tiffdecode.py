@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi.geometry import Size
-from wsi.readers.tiffjpeg import JpegFrame, whole_jpeg
+from wsi.readers.tiffjpeg import JpegHeads
 from wsi.readers.tifftags import Ifd
 
-__all__ = ["APERIO_YCBCR", "decode_block", "has_full_colours", "why_not"]
+__all__ = ["APERIO_YCBCR", "JPEG", "JpegDecoder", "decode_block", "has_full_colours", "why_not"]
 
 Data = bytes | memoryview
 
@@ -73,7 +72,7 @@ def decode_block(
     """
     shape = (rows, ifd.block.width, _plane_samples(ifd))
     if ifd.compression == JPEG:
-        return _decode_jpeg(ifd, data, shape, scratch)
+        return JpegDecoder(ifd)(data, rows, scratch)
     if ifd.fill_order == LOWEST_BIT_FIRST:
         data = bytes(data).translate(REVERSED)
     if ifd.compression in PICTURE_CODECS:
@@ -85,24 +84,37 @@ def _plane_samples(ifd: Ifd) -> int:
     return 1 if ifd.planar == 2 else ifd.samples
 
 
-def _decode_jpeg(
-    ifd: Ifd, data: Data, shape: tuple[int, int, int], scratch: NDArray[np.uint8] | None
-) -> NDArray[np.uint8]:
-    """By simplejpeg: imagecodecs gives noise, without an error, for tiles that are damaged."""
-    import simplejpeg  # type: ignore[import-untyped]
+class JpegDecoder:
+    """Of one picture's tiles or strips; for several threads."""
 
-    jpeg, frame = whole_jpeg(data, ifd.jpeg_tables, ifd.photometric)
-    wanted = JpegFrame(Size(shape[1], shape[0]), 8, shape[2])
-    if frame != wanted:
-        raise ValueError(f"a JPEG of {_text(frame)} in a tile of {_text(wanted)}")
-    if shape[2] not in (1, 3):  # with alpha, which simplejpeg does not know
-        return np.asarray(_codec("jpeg8")(jpeg, out=np.empty(shape, np.uint8)))
-    colours = "GRAY" if shape[2] == 1 else "RGB"
-    return np.asarray(simplejpeg.decode_jpeg(jpeg, colours, buffer=scratch), np.uint8)
+    def __init__(self, ifd: Ifd) -> None:
+        import simplejpeg  # type: ignore[import-untyped]
+
+        self._decode = simplejpeg.decode_jpeg
+        self._heads = JpegHeads(ifd.jpeg_tables, ifd.photometric)
+        self._width, self._samples = ifd.block.width, _plane_samples(ifd)
+        self._colours = {1: "GRAY", 3: "RGB"}.get(self._samples)
+
+    def __call__(
+        self, data: Data, rows: int, scratch: NDArray[np.uint8] | None = None
+    ) -> NDArray[np.uint8]:
+        """As decode_block().
+
+        By simplejpeg: imagecodecs gives noise, without an error, for tiles that are damaged.
+        """
+        jpeg, frame = self._heads.whole(data)
+        wanted = (self._width, rows), 8, self._samples
+        if frame != wanted:
+            raise ValueError(f"a JPEG of {_text(*frame)} in a tile of {_text(*wanted)}")
+        if self._colours is None:  # with alpha, which simplejpeg does not know
+            shape = (rows, self._width, self._samples)
+            return np.asarray(_codec("jpeg8")(jpeg, out=np.empty(shape, np.uint8)))
+        samples: NDArray[np.uint8] = self._decode(jpeg, self._colours, buffer=scratch)
+        return samples
 
 
-def _text(frame: JpegFrame) -> str:
-    return f"{frame.size.width} x {frame.size.height} px, {frame.components} x {frame.bits} bits"
+def _text(size: tuple[int, int], bits: int, components: int) -> str:
+    return f"{size[0]} x {size[1]} px, {components} x {bits} bits"
 
 
 def _decode_picture(ifd: Ifd, data: Data, shape: tuple[int, int, int]) -> NDArray[Any]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from wsi.geometry import Size
 
-__all__ = ["JpegFrame", "whole_jpeg"]
+__all__ = ["JpegFrame", "JpegHeads", "whole_jpeg"]
 
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 RGB_MARK = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"  # Adobe's APP14: no transform
@@ -35,8 +35,7 @@ def whole_jpeg(
 ) -> tuple[bytes, JpegFrame]:
     """A JPEG that can be decoded alone, and what its frame header says. ValueError where it is
     none."""
-    head = _heads_of(tables, photometric).head(data)
-    return b"".join((head.whole, data[len(head.stored) :])), head.frame
+    return _heads_of(tables, photometric).whole(data)
 
 
 class _Head(NamedTuple):
@@ -47,7 +46,7 @@ class _Head(NamedTuple):
     frame: JpegFrame
 
 
-class _Heads:
+class JpegHeads:
     """Of one picture's tiles, which mostly have the same: parsing each costs 5 % of decoding."""
 
     def __init__(self, tables: bytes, photometric: int) -> None:
@@ -56,16 +55,17 @@ class _Heads:
         self._shared = b"".join((SOI, mark, *kept))
         self._last: _Head | None = None
 
-    def head(self, data: bytes | memoryview) -> _Head:
+    def whole(self, data: bytes | memoryview) -> tuple[bytes, JpegFrame]:
+        """As whole_jpeg()."""
         last = self._last
         if last is None or bytes(data[: len(last.stored)]) != last.stored:
             last = self._last = _read_head(data, self._shared)
-        return last
+        return b"".join((last.whole, data[len(last.stored) :])), last.frame
 
 
 @lru_cache(maxsize=64)
-def _heads_of(tables: bytes, photometric: int) -> _Heads:
-    return _Heads(tables, photometric)
+def _heads_of(tables: bytes, photometric: int) -> JpegHeads:
+    return JpegHeads(tables, photometric)
 
 
 def _read_head(data: bytes | memoryview, shared: bytes) -> _Head:

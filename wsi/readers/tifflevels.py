@@ -88,7 +88,7 @@ class TiffLevels:
             if ifd is None:
                 return self._read_composed(level, box)
             return self._blocks.read(ifd, box)
-        except WsiError:
+        except (WsiError, ImportError):  # no damage, as in tiff.py
             raise
         except Exception as error:  # codecs raise what they like
             raise CorruptSlide(

@@ -127,7 +127,7 @@ def _cut_in_order(
     pool = ThreadPoolExecutor(threads, thread_name_prefix="tiler")
     try:
         while True:
-            for block in islice(blocks, threads + 1 - len(ahead)):
+            for block in islice(blocks, 2 * threads - len(ahead)):
                 ahead.append((block, pool.submit(cutter.cut, block)))
             if not ahead or (should_stop is not None and should_stop()):
                 return
