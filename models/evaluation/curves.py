@@ -120,26 +120,34 @@ def draw_froc(models: Mapping[str, Froc]) -> bytes:
 
 
 def draw_training(history: History, *, chosen: int | None = None) -> bytes:
-    """history: by name, a number an epoch (None where it was not measured). Names with "loss" go to
-    the left axis, all others, which are between 0 and 1, to the right one. chosen: the epoch, from
-    1, whose weights were kept."""
-    from matplotlib.ticker import MaxNLocator
+    """history: by name, a number an epoch (None where it was not measured). Names with "loss" are
+    drawn on the left, on a scale of powers, all others on the right. chosen: the epoch, from 1,
+    whose weights were kept."""
+    from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
-    figure, axes = _figure(1.5 * SIDE_IN, SIDE_IN)
-    right = axes.twinx()
-    lines = []
+    figure = _blank(2 * SIDE_IN, SIDE_IN)
+    losses, others = figure.subplots(1, 2)
     for (name, values), (colour, dash) in zip(history.items(), _styles(), strict=False):
         numbers = np.asarray(values, np.float64)
         known = np.isfinite(numbers)
         epochs = np.flatnonzero(known) + 1
-        side = axes if "loss" in name else right
-        lines += side.plot(epochs, numbers[known], dash, color=colour, label=name)
-    if chosen is not None:
-        axes.axvline(chosen, color="0.7", linewidth=1)
-    axes.set(xlabel="epoch", ylabel="loss")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    right.set_ylim(0, 1)
-    axes.legend(lines, [str(line.get_label()) for line in lines], fontsize=8, frameon=False)
+        axes = losses if "loss" in name else others
+        axes.plot(epochs, numbers[known], dash, color=colour, label=name)
+    for axes in (losses, others):
+        if not axes.lines:
+            axes.set_axis_off()
+            continue
+        if chosen is not None:
+            axes.axvline(chosen, color="0.6", linewidth=1, label=f"kept: epoch {chosen}")
+        axes.set_xlabel("epoch")
+        axes.set_xlim(left=1)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(fontsize=8, frameon=False)
+    losses.set(ylabel="loss", yscale="log")
+    losses.yaxis.set_major_locator(MaxNLocator(6))
+    losses.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    losses.yaxis.set_minor_formatter(NullFormatter())
+    others.set_ylim(top=1)
     return _png(figure)
 
 

@@ -66,4 +66,14 @@ def test_found_regions_are_drawn() -> None:
 
 def test_epochs_that_were_not_measured_are_left_out() -> None:
     history = {"loss": [0.9, 0.5, 0.4], "validation AUC": [None, 0.8, None]}
-    assert share_of(pixels(draw_training(history, chosen=2)), COLOURS[0]) > 0
+    drawn = pixels(draw_training(history, chosen=2))
+    left, right = np.array_split(drawn, 2, axis=1)
+    assert share_of(left, COLOURS[0]) > 0
+    assert share_of(right, COLOURS[0]) == 0
+
+
+def test_a_training_of_which_only_losses_are_known_is_drawn() -> None:
+    drawn = pixels(draw_training({"loss": [2.0, 0.0]}))
+    left, _, right = np.array_split(drawn, 3, axis=1)
+    assert (left < 120).any()
+    assert (right == 255).all()
