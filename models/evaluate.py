@@ -50,7 +50,8 @@ Progress = Callable[[int, int], None]
 @dataclass(frozen=True)
 class ScoredModel:
     """What the figures come from. label, predicted: int64 (n,), into `evaluation.classes`; prob:
-    float32 (n, classes); patient: str (n,). history: of its training, as its card has it."""
+    float32 (n, classes); patient: str (n,). history, kept_epoch: of its
+    training, as its card has them."""
 
     name: str  # unique among those that are compared
     evaluation: Evaluation
@@ -59,6 +60,7 @@ class ScoredModel:
     predicted: NDArray[np.int64]
     patient: NDArray[np.str_]
     history: History = field(default_factory=dict)
+    kept_epoch: int | None = None
 
     def measure(self, index: NDArray[np.int64]) -> dict[str, float]:
         """Figures on the rows of an index."""
@@ -176,6 +178,7 @@ def evaluate_classifier(
         of_tiles = _scores(card, matching, pictures, answers.of_tiles, answers.picture)
         figures = _figures(card, of_tiles, rounds)
         evaluation = replace(evaluation, cut_tiles=len(of_tiles.label), tile_metrics=figures)
+    training = card.metrics.get("training", {})
     return ScoredModel(
         name or card.name,
         evaluation,
@@ -183,7 +186,8 @@ def evaluate_classifier(
         scores.prob,
         scores.predicted,
         scores.patient,
-        card.metrics.get("training", {}).get("history", {}),
+        training.get("history", {}),
+        training.get("kept_epoch"),
     )
 
 

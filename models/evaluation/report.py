@@ -49,7 +49,7 @@ body { max-width: 76rem; } .figures th { white-space: nowrap; } h3 { margin: 1.2
 .gallery { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr));
   gap: 1.2rem; margin: 1rem 0; align-items: start; }
 figure { margin: 0; } figcaption { color: var(--pale); font-size: .9rem; }
-figure img { display: block; }
+figure img { display: block; } figure.wide { grid-column: 1 / -1; max-width: 56rem; }
 """
 
 
@@ -57,6 +57,7 @@ class Picture(NamedTuple):
     file: str
     title: str
     png: bytes
+    is_wide: bool = False
 
 
 def write_report(
@@ -99,7 +100,8 @@ def _pictures(assessment: Assessment) -> Iterator[Picture]:
     for number, one in enumerate(models, 1):
         if one.history:
             file = "training.png" if len(models) == 1 else f"training-{number}.png"
-            yield Picture(file, f"Training: {one.name}", curves.draw_training(one.history))
+            drawn = curves.draw_training(one.history, chosen=one.kept_epoch)
+            yield Picture(file, f"Training: {one.name}", drawn, is_wide=True)
 
 
 def _curves(models: Sequence[ScoredModel], i: int, suffix: str) -> Iterator[Picture]:
@@ -244,7 +246,8 @@ def _provenance(one: Evaluation) -> str:
 
 def _gallery(pictures: Sequence[Picture]) -> str:
     figures = "".join(
-        f'<figure><img src="data:image/png;base64,{base64.b64encode(one.png).decode("ascii")}" '
+        f'<figure class="{"wide" if one.is_wide else "narrow"}">'
+        f'<img src="data:image/png;base64,{base64.b64encode(one.png).decode("ascii")}" '
         f'alt="{escaped(one.title)}"><figcaption>{escaped(one.title)}</figcaption></figure>\n'
         for one in pictures
     )
