@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from starlette.requests import ClientDisconnect, Request
 
-from service.web.shares import Shares, require_client
+from service.web.shares import Shares
 
 
 class Holder:
@@ -90,8 +90,11 @@ def test_a_client_that_has_gone_is_noticed_and_one_that_waits_is_not(messages: l
         return Request({"type": "http", "headers": []}, receive)
 
     async def ask() -> None:
-        await require_client(request_with())
+        shares, made = Shares(1, 1), []
+        assert await shares.make(request_with(), lambda: 7, "ann") == 7
+        gone = request_with({"type": "http.disconnect"})
         with pytest.raises(ClientDisconnect):
-            await require_client(request_with({"type": "http.disconnect"}))
+            await shares.make(gone, lambda: made.append(1), "ann")
+        assert made == []
 
     asyncio.run(ask())
