@@ -42,7 +42,7 @@ class Classifier(Protocol):
 
     @property
     def batch_size(self) -> int:
-        """Tiles that it likes to get at once."""
+        """Tiles that it computes fastest at once, and no more than it was asked for."""
         ...
 
     def predict(self, rgb: UInt8Array) -> Float32Array:
@@ -101,7 +101,8 @@ def load_classifier(
 ) -> Classifier:
     """The model of `resolve_model`, ready on a device.
 
-    device: auto, cpu, cuda, cuda:N or mps. batch_size: None chooses by device and tile.
+    device: auto, cpu, cuda, cuda:N or mps. batch_size: None chooses by device and tile; a CPU takes
+    no more than that.
     precision: auto (bfloat16 where the processor has it), float32, bfloat16, float16 on CUDA, or
     int8, which needs a tuning in 8 bits.
     trust_code: a TorchScript file may run. tuning: how to compute, or the folder where that of this

@@ -38,8 +38,8 @@ class TorchClassifier:
 
     The last batch is padded, on a CPU in float32 to a multiple of 8, else to the size of the
     others, so every tile is computed alike. With float32 a probability differs by less than 1e-5
-    between batch sizes. A batch that the processor's cache is too small for is computed in parts.
-    Memory that runs out halves the batch.
+    between batch sizes. On a CPU no more tiles are taken at once than are computed fastest. Memory
+    that runs out halves the batch.
     """
 
     def __init__(
@@ -60,11 +60,11 @@ class TorchClassifier:
         if batch_size is not None and batch_size < 1:
             raise ModelError(f"batch size {batch_size}: use 1 or more")
         best = self._tuning.batch_size if self._tuning else default_batch(card, self._device)
-        self.batch_size = batch_size or best
-        # a GPU is given what it is asked for; on a CPU more at once is slower
-        self._most = best if self._device.type == "cpu" else self.batch_size
+        asked = batch_size or best
+        # larger batches keep a GPU busy; on a CPU they are slower
+        self.batch_size = min(asked, best) if self._device.type == "cpu" else asked
         self._network, self._form = shape_network(
-            network, card.input_px, self._device, self._dtype, self._at_once, self._tuning
+            network, card.input_px, self._device, self._dtype, self.batch_size, self._tuning
         )
         mean, std = torch.tensor(card.mean), torch.tensor(card.std)
         self._scale = (1 / (255 * std)).view(3, 1, 1).to(self._device)
@@ -97,14 +97,9 @@ class TorchClassifier:
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
-    @property
-    def _at_once(self) -> int:
-        """Tiles that are computed at once."""
-        return min(self.batch_size, self._most)
-
     def _attempt(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32] | None:
         """None where the device's memory ran out; left here, so that what failed is freed."""
-        size = self._at_once
+        size = self.batch_size
         starts = range(0, len(rgb), size)
         try:
             with torch.inference_mode():
@@ -119,7 +114,7 @@ class TorchClassifier:
     def _launch(self, rgb: NDArray[np.uint8]) -> Tensor:
         """One batch → float32 (n, classes), on the device and maybe not yet done."""
         on_gpu = self._device.type == "cuda"
-        count = padded_count(len(rgb), self._at_once, self._form, self._device, self._dtype)
+        count = padded_count(len(rgb), self.batch_size, self._form, self._device, self._dtype)
         # pinned blocks come back from torch's cache once their copy is over
         staged = torch.empty((count, *rgb.shape[1:]), dtype=torch.uint8, pin_memory=on_gpu)
         staged[len(rgb) :] = 0
@@ -153,12 +148,12 @@ class TorchClassifier:
         return logits.softmax(1) if self.card.activation == "softmax" else logits.sigmoid()
 
     def _halve(self) -> None:
-        if self._at_once == 1:
+        if self.batch_size == 1:
             raise DeviceError(
                 f"{self._device} has not enough memory for one tile of {self.card.name}; "
                 "use --device cpu"
             )
-        self.batch_size = self._at_once // 2
+        self.batch_size //= 2
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         logger.warning(

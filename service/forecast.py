@@ -88,11 +88,12 @@ def forecast_reading(slide: Slide, plan: TilePlan) -> dict[str, Any]:
     return facts | {"read_tiles_a_second": round(rate, 1), "seconds_at_most": seconds}
 
 
-def measure(slide: Slide, plan: TilePlan, classifier: Predictor, batch_size: int) -> Throughput:
+def measure(slide: Slide, plan: TilePlan, classifier: Predictor) -> Throughput:
     """Reads a sample of the plan, and scores one of its batches again and again."""
-    read_tiles_s, sample = _read_sample(slide, plan, batch_size)
-    rgb = np.resize(sample, (batch_size, *sample.shape[1:]))
-    return Throughput(read_tiles_s, batch_size * _rate(lambda: classifier.predict(rgb)))
+    size = classifier.batch_size
+    read_tiles_s, sample = _read_sample(slide, plan, size)
+    rgb = np.resize(sample, (size, *sample.shape[1:]))
+    return Throughput(read_tiles_s, size * _rate(lambda: classifier.predict(rgb)))
 
 
 def _forecast(
@@ -145,7 +146,7 @@ def _measure(
         tuning=tunings,
     )
     with closing(classifier):
-        return measure(slide, plan, Scorer(classifier, tta=request.tta), request.batch_size)
+        return measure(slide, plan, Scorer(classifier, tta=request.tta))
 
 
 def _read_sample(slide: Slide, plan: TilePlan, batch_size: int) -> tuple[float, NDArray[np.uint8]]:

@@ -111,7 +111,10 @@ def test_folded_batch_norms_change_no_score(model: Path):
     plain.load_state_dict({k: v.half().to(v.dtype) for k, v in plain.state_dict().items()})
     rgb = make_rgb(8)
 
-    one, two = (TorchClassifier(card, net, "cpu").predict(rgb) for net in (folded, plain))
+    one, two = (
+        TorchClassifier(card, net, "cpu", precision="float32").predict(rgb)
+        for net in (folded, plain)
+    )
 
     assert not [layer for layer in folded.modules() if isinstance(layer, nn.BatchNorm2d)]
     np.testing.assert_allclose(one, two, rtol=0, atol=1e-5)
@@ -125,6 +128,17 @@ def test_scores_do_not_depend_on_the_batch_size(model: Path):
     for batch_size in (1, 3, 16, 64):
         classifier.batch_size = batch_size  # type: ignore[misc]
         np.testing.assert_allclose(classifier.predict(rgb), reference, rtol=0, atol=SAME)
+
+
+@pytest.mark.parametrize(
+    ("tile_px", "asked", "taken"), [(256, 128, 8), (256, None, 8), (256, 3, 3), (32, 128, 128)]
+)
+def test_a_cpu_takes_no_more_pixels_at_once_than_its_caches_hold(
+    tile_px: int, asked: int | None, taken: int
+):
+    card = make_card(tile_px=tile_px, input_px=tile_px)
+
+    assert TorchClassifier(card, ChannelNetwork(), "cpu", batch_size=asked).batch_size == taken
 
 
 def test_temperature_divides_the_logits():

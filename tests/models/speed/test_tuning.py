@@ -10,7 +10,7 @@ from models.errors import ModelError
 from models.infer import load_classifier
 from models.registry import resolve_model
 from models.speed.tuning import Tuning, find_tuning, keep_tuning
-from tests.models.small_models import make_card, make_rgb, write_model
+from tests.models.small_models import make_card, write_model
 
 TUNING = Tuning(
     "filtered",
@@ -120,15 +120,15 @@ def test_a_precision_that_was_asked_for_wins_over_the_tuning(tmp_path: Path) -> 
     assert classifier.device == "cpu, bfloat16"
 
 
-def test_no_more_tiles_are_computed_at_once_than_the_tuning_says(tmp_path: Path) -> None:
-    model, rgb = write_model(tmp_path), make_rgb(9)
+@pytest.mark.parametrize(("asked", "taken"), [(None, 4), (100, 4), (3, 3)])
+def test_a_cpu_takes_no_more_tiles_at_once_than_the_tuning_says(
+    tmp_path: Path, asked: int | None, taken: int
+) -> None:
     tuning = Tuning("compiled", "float32", 4)
 
-    classifier = load_classifier(model, "cpu", batch_size=100, tuning=tuning)
+    classifier = load_classifier(write_model(tmp_path), "cpu", batch_size=asked, tuning=tuning)
 
-    assert classifier.batch_size == 100  # what the caller hands over
-    assert classifier._at_once == 4  # type: ignore[attr-defined]
-    assert len(rgb) == 9
+    assert classifier.batch_size == taken
 
 
 INT8 = replace(TUNING, form="int8", batch_size=32)
