@@ -101,7 +101,8 @@ class TrainConfig:
     weights. calibration: none, temperature, isotonic, or auto, which compares the three on held-out
     validation patients (models.training.fitting).
     clip: largest norm of all gradients; 0: any. focal_gamma: of the focal loss.
-    precision: auto is bfloat16 or float16 on a GPU, float32 on a CPU.
+    precision: auto is bfloat16 where the device computes it, else float16 on a GPU and float32 on a
+    CPU.
     ema: decay per step of the averaged weights, which are what is validated and kept.
     mixup: alpha of mixup (Zhang et al. 2018, arXiv:1710.09412); 0 switches it off.
     mean, std: of the training tiles' pixels in 0..1, per channel.

@@ -328,6 +328,7 @@ def _tell(run: Run, parts: Parts, story: Story) -> Origin:
             "seconds": round(story.seconds),
             **taught,
             "device": run.processes.device_name,
+            "precision": run.descent.precision,
             "processes": run.processes.count,
             "tiles": len(parts.training),
             "patients": len(parts.training.patients),

@@ -49,6 +49,11 @@ class Descent:
         needs_scale = self._dtype is torch.float16
         self._scaler = torch.amp.GradScaler(processes.device.type, enabled=needs_scale)
 
+    @property
+    def precision(self) -> str:
+        """Of activations and gradients; weights and their average are float32."""
+        return str(self._dtype).removeprefix("torch.")
+
     @contextmanager
     def forwarding(self) -> Iterator[nn.Module]:
         """The network as it learns; what is computed with it is in the recipe's precision."""
@@ -192,9 +197,9 @@ def ready_network(network: nn.Module, precision: str, device: torch.device) -> n
 def _choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     if precision != "auto":
         return PRECISIONS[precision]
-    if device.type != "cuda":
-        return torch.float32
-    return torch.bfloat16 if has_bfloat16(device) else torch.float16
+    if has_bfloat16(device):
+        return torch.bfloat16
+    return torch.float16 if device.type == "cuda" else torch.float32
 
 
 def _make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:

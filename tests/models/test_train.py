@@ -222,6 +222,7 @@ def test_the_card_tells_how_it_was_trained(trained: Path):
     assert (told["epochs"], told["tiles"], told["patients"]) == (4, 32, 4)
     assert told["parameters"] == 8 * 3 * 25 + 8 + 16 + 16 + 2
     assert told["start"] == "Random weights."
+    assert told["precision"] in ("float32", "bfloat16")
 
 
 def test_another_seed_ends_in_other_weights(data: Path, trained: Path, tmp_path: Path):

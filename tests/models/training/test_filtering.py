@@ -72,9 +72,9 @@ def test_a_network_keeps_its_parameters_and_their_names() -> None:
     assert {name: id(parameter) for name, parameter in network.named_parameters()} == before
 
 
-def test_training_on_the_cpu_uses_them() -> None:
+def test_training_in_float32_on_the_cpu_uses_them() -> None:
     network = build("resnet18", 2)
-    Descent(network, TrainConfig("x"), Processes(torch.device("cpu")))
+    Descent(network, TrainConfig("x", precision="float32"), Processes(torch.device("cpu")))
     assert any(isinstance(layer, LearningConv2d) for layer in network.modules())
 
 
