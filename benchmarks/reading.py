@@ -24,6 +24,7 @@ import tiffslide
 from numpy.typing import NDArray
 
 from benchmarks.slide import _draw
+from models.network import BATCH_PX, LEAST_BATCH
 from service.tissue import lay_tiles
 from wsi.geometry import Box
 from wsi.readers import open_slide
@@ -39,8 +40,6 @@ CONTRACTS = {
     "50 px at 4 um/px": (50, 4.0),
     "224 px at 0.7 um/px": (224, 0.7),
 }
-BATCH_PX = 128 * 50 * 50
-"""In a batch, as the network takes them on a CPU: larger ones are memory that is zeroed first."""
 ROUNDS = 5
 SCRATCH_OFFSET = 16  # bytes off 64: libjpeg-turbo decodes past the caches into aligned memory
 
@@ -146,7 +145,8 @@ def _fastest(
 
 def _read_all(slide: Slide, plan: TilePlan) -> int:
     own = plan_tiles(slide.info, plan.grid, plan.indices)
-    size = max(8, BATCH_PX // plan.grid.tile_px**2)
+    # as many as the network takes on a CPU: more are memory that is zeroed first
+    size = max(LEAST_BATCH, BATCH_PX["cpu"] // plan.grid.tile_px**2)
     return sum(len(batch) for batch in read_tiles(slide, own, batch_size=size))
 
 

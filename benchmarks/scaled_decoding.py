@@ -28,7 +28,7 @@ from wsi.readers import open_slide
 from wsi.readers.tiff import TiledTiffSlide
 from wsi.readers.tiffblocks import Picture, TiffBlocks
 from wsi.readers.tiffdecode import JPEG
-from wsi.readers.tiffjpeg import whole_jpeg
+from wsi.readers.tiffjpeg import JpegHeads
 from wsi.readers.tiffplan import Part
 from wsi.readers.tifftags import Ifd
 from wsi.resample import average_cells
@@ -65,7 +65,7 @@ class ScaledBlocks(TiffBlocks):
     def _decode_smaller(self, ifd: Ifd, stored: memoryview) -> NDArray[np.uint8]:
         import simplejpeg  # type: ignore[import-untyped]
 
-        jpeg, _ = whole_jpeg(stored, ifd.jpeg_tables, ifd.photometric)
+        jpeg, _ = JpegHeads(ifd.jpeg_tables, ifd.photometric).whole(stored)
         size = Size(*(side // self._asked.scale for side in ifd.block))
         room = np.empty((size.height, size.width, 3), np.uint8)
         smaller = simplejpeg.decode_jpeg(

@@ -50,8 +50,8 @@ Progress = Callable[[int, int], None]
 @dataclass(frozen=True)
 class ScoredModel:
     """What the figures come from. label, predicted: int64 (n,), into `evaluation.classes`; prob:
-    float32 (n, classes); patient: str (n,). history, kept_epoch: of its
-    training, as its card has them."""
+    float32 (n, classes); patient: str (n,). history, kept_epoch: of its training, as its card has
+    them."""
 
     name: str  # unique among those that are compared
     evaluation: Evaluation

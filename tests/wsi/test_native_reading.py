@@ -16,6 +16,7 @@ from wsi.readers import open_slide, tiffblocks
 from wsi.readers.array import ArraySlide
 from wsi.readers.base import read_shrunk
 from wsi.readers.kept import KeptLevel
+from wsi.readers.tiffdecode import BlockDecoder
 from wsi.slide import Slide
 from wsi.tiler import TilePlan, plan_tiles, read_tiles
 from wsi.tiler.batches import Batches
@@ -55,13 +56,18 @@ def test_each_native_tile_that_a_tile_needs_is_decoded_once_and_no_other(
     part: float,
 ):
     decoded: Counter[bytes] = Counter()
-    real = tiffblocks.decode_block
+    real = tiffblocks.block_decoder
 
-    def counting(ifd: Any, data: Any, *arguments: Any) -> NDArray[Any]:
-        decoded[bytes(data)] += 1
-        return real(ifd, data, *arguments)
+    def counting(ifd: Any) -> BlockDecoder:
+        decode = real(ifd)
 
-    monkeypatch.setattr(tiffblocks, "decode_block", counting)
+        def count(data: Any, *arguments: Any) -> NDArray[Any]:
+            decoded[bytes(data)] += 1
+            return decode(data, *arguments)
+
+        return count
+
+    monkeypatch.setattr(tiffblocks, "block_decoder", counting)
     write_pyramid(tmp_path / "a.tif", [(1500, 1300)], compression="zlib")
     read: list[int] = []
     with open_slide(tmp_path / "a.tif", reader="tiff") as slide:

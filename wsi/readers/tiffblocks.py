@@ -5,8 +5,7 @@ the box next to it, which another thread may read at this moment, needs the rest
 """
 
 import threading
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from wsi.readers.decoded import DecodedTiles
 from wsi.readers.limits import MAX_BLOCK_BYTES
 from wsi.readers.samples import rgb_from_samples
 from wsi.readers.stored import StoredFile
-from wsi.readers.tiffdecode import JPEG, JpegDecoder, decode_block
+from wsi.readers.tiffdecode import block_decoder
 from wsi.readers.tiffplan import Part, Span, parts_under
 from wsi.readers.tifftags import Ifd
 from wsi.resample import average_cells
@@ -124,9 +123,7 @@ class Picture:
         self.ifd, self.width, self._height = ifd, ifd.block.width, ifd.block.height
         self.planes = _planes(ifd)
         self.is_rgb = ifd.samples == 3 and max(ifd.bits) == 8 and ifd.photometric != MIN_IS_WHITE
-        self._decode: Callable[..., NDArray[Any]] = (
-            JpegDecoder(ifd) if ifd.compression == JPEG else partial(decode_block, ifd)
-        )
+        self._decode = block_decoder(ifd)
 
     def rows(self, number: int) -> int:
         """The last strip of a picture may have fewer."""

@@ -1,12 +1,12 @@
-"""One compressed tile or strip of a TIFF to samples: `decode_block`, and CODECS that it knows.
+"""One compressed tile or strip of a TIFF to samples: what `block_decoder` makes for a picture.
 
 Sizes are checked before a codec may believe the tile's own: a JPEG or JPEG 2000 that claims another
 size than the TIFF is damaged, or a bomb. The codecs let other threads run while they decode.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from wsi.readers.tiffjpeg import JpegHeads
 from wsi.readers.tifftags import Ifd
 
-__all__ = ["APERIO_YCBCR", "JPEG", "JpegDecoder", "decode_block", "has_full_colours", "why_not"]
+__all__ = ["APERIO_YCBCR", "JPEG", "BlockDecoder", "block_decoder", "has_full_colours", "why_not"]
 
 Data = bytes | memoryview
 
@@ -50,7 +50,7 @@ REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 
 
 def why_not(ifd: Ifd) -> str | None:
-    """What keeps decode_block() from the picture's tiles; None where nothing does."""
+    """What keeps block_decoder() from the picture's tiles; None where nothing does."""
     if ifd.compression not in {JPEG, *BYTE_CODECS, *PICTURE_CODECS}:
         return f"its compression has the code {ifd.compression}"
     if set(ifd.bits) not in ({8}, {16}) or ifd.sample_format not in (1, 4):
@@ -62,17 +62,30 @@ def why_not(ifd: Ifd) -> str | None:
     return None
 
 
-def decode_block(
+class BlockDecoder(Protocol):
+    """Of one picture's tiles or strips; for several threads."""
+
+    def __call__(
+        self, data: Data, rows: int, scratch: NDArray[np.uint8] | None = None
+    ) -> NDArray[Any]:
+        """uint8 or uint16 (rows, block width, samples); one sample of a planar picture's plane.
+
+        `rows`: the block's, of which the last strip has fewer. `scratch`, uint8 and as large as the
+        result, may be overwritten, and be or hold it. Raises ValueError or what the codec raises.
+        """
+        ...
+
+
+def block_decoder(ifd: Ifd) -> BlockDecoder:
+    """Of a picture of which why_not() says nothing."""
+    return _JpegDecoder(ifd) if ifd.compression == JPEG else partial(_decode_block, ifd)
+
+
+def _decode_block(
     ifd: Ifd, data: Data, rows: int, scratch: NDArray[np.uint8] | None = None
 ) -> NDArray[Any]:
-    """uint8 or uint16 (rows, block width, samples); one sample of a planar picture's plane.
-
-    `rows`: the block's, of which the last strip has fewer. `scratch`, uint8 and as large as the
-    result, may be overwritten, and be or hold it. Raises ValueError or what the codec raises.
-    """
+    """Of any compression but JPEG."""
     shape = (rows, ifd.block.width, _plane_samples(ifd))
-    if ifd.compression == JPEG:
-        return JpegDecoder(ifd)(data, rows, scratch)
     if ifd.fill_order == LOWEST_BIT_FIRST:
         data = bytes(data).translate(REVERSED)
     if ifd.compression in PICTURE_CODECS:
@@ -84,8 +97,8 @@ def _plane_samples(ifd: Ifd) -> int:
     return 1 if ifd.planar == 2 else ifd.samples
 
 
-class JpegDecoder:
-    """Of one picture's tiles or strips; for several threads."""
+class _JpegDecoder:
+    """By simplejpeg: imagecodecs gives noise, without an error, for tiles that are damaged."""
 
     def __init__(self, ifd: Ifd) -> None:
         import simplejpeg  # type: ignore[import-untyped]
@@ -98,10 +111,6 @@ class JpegDecoder:
     def __call__(
         self, data: Data, rows: int, scratch: NDArray[np.uint8] | None = None
     ) -> NDArray[np.uint8]:
-        """As decode_block().
-
-        By simplejpeg: imagecodecs gives noise, without an error, for tiles that are damaged.
-        """
         jpeg, frame = self._heads.whole(data)
         wanted = (self._width, rows), 8, self._samples
         if frame != wanted:

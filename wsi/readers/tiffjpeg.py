@@ -6,12 +6,11 @@ none. So all such markers are taken out and the right one is put in.
 """
 
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import NamedTuple
 
 from wsi.geometry import Size
 
-__all__ = ["JpegFrame", "JpegHeads", "whole_jpeg"]
+__all__ = ["JpegFrame", "JpegHeads"]
 
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 RGB_MARK = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"  # Adobe's APP14: no transform
@@ -28,14 +27,6 @@ class JpegFrame(NamedTuple):
     size: Size
     bits: int
     components: int
-
-
-def whole_jpeg(
-    data: bytes | memoryview, tables: bytes, photometric: int
-) -> tuple[bytes, JpegFrame]:
-    """A JPEG that can be decoded alone, and what its frame header says. ValueError where it is
-    none."""
-    return _heads_of(tables, photometric).whole(data)
 
 
 class _Head(NamedTuple):
@@ -56,16 +47,12 @@ class JpegHeads:
         self._last: _Head | None = None
 
     def whole(self, data: bytes | memoryview) -> tuple[bytes, JpegFrame]:
-        """As whole_jpeg()."""
+        """A JPEG that can be decoded alone, and what its frame header says. ValueError where it is
+        none."""
         last = self._last
         if last is None or bytes(data[: len(last.stored)]) != last.stored:
             last = self._last = _read_head(data, self._shared)
         return b"".join((last.whole, data[len(last.stored) :])), last.frame
-
-
-@lru_cache(maxsize=64)
-def _heads_of(tables: bytes, photometric: int) -> JpegHeads:
-    return JpegHeads(tables, photometric)
 
 
 def _read_head(data: bytes | memoryview, shared: bytes) -> _Head:

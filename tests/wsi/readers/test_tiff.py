@@ -28,6 +28,7 @@ from wsi.errors import UnsupportedSlide
 from wsi.geometry import Box
 from wsi.readers import open_slide
 from wsi.readers.tiff import NotTiled
+from wsi.readers.tiffdecode import BlockDecoder
 
 SLIDES = [
     "CMU-1-Small-Region.svs",
@@ -271,15 +272,20 @@ def test_a_tile_that_many_threads_need_is_decoded_once(
 ):
     from wsi.readers import tiffblocks
 
-    decoded: list[tuple[int, int]] = []
+    decoded: list[int] = []  # by which thread
     begin = threading.Barrier(8)
-    real = tiffblocks.decode_block
+    real = tiffblocks.block_decoder
 
-    def counting(*arguments: Any) -> NDArray[Any]:
-        decoded.append((threading.get_ident(), arguments[2]))
-        return real(*arguments)
+    def counting(ifd: Any) -> BlockDecoder:
+        decode = real(ifd)
 
-    monkeypatch.setattr(tiffblocks, "decode_block", counting)
+        def count(*arguments: Any) -> NDArray[Any]:
+            decoded.append(threading.get_ident())
+            return decode(*arguments)
+
+        return count
+
+    monkeypatch.setattr(tiffblocks, "block_decoder", counting)
     pixels = make_pixels(256, 256)
     path = write_tiff(tmp_path / "a.tif", pixels, tile=(256, 256), compression="zlib")
     boxes = [Box(32 * i, 0, 32, 256) for i in range(8)]
