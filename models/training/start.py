@@ -69,7 +69,7 @@ def start_network(
     if weights is not None:
         _require_safetensors(weights)
     elif config.start == "imagenet":
-        weights = _find(config, imagenet)
+        weights = _find(config, imagenet, is_heard=processes.is_first)
     if weights is not None:
         load_backbone(network, weights)
         how = f"Weights {weights.name} (sha256 {file_sha256(weights)[:12]})."
@@ -82,16 +82,16 @@ def start_network(
     return Start(network.to(processes.device), how, limit)
 
 
-def _find(config: TrainConfig, imagenet: Path) -> Path | None:
+def _find(config: TrainConfig, imagenet: Path, *, is_heard: bool) -> Path | None:
     """ImageNet weights; None where there are none, and the recipe says what comes instead."""
     try:
         return find_imagenet(config.architecture, imagenet)
     except ModelError as error:
         if config.without_imagenet == "refuse":
             raise
-        logger.warning(
-            "recipe %s starts from %s: %s", config.name, INSTEAD[config.without_imagenet], error
-        )
+        if is_heard:
+            instead = INSTEAD[config.without_imagenet]
+            logger.warning("recipe %s starts from %s: %s", config.name, instead, error)
         return None
 
 

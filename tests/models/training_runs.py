@@ -34,6 +34,7 @@ SMALL = TrainConfig(
     validate_every=1,
     mixup=0.2,
     bootstrap_rounds=10,
+    precision="float32",  # on every machine
 )
 COLOUR = replace(
     SMALL, architecture="linear", phases=((3, 50),), mixup=0.0, momentum=0.5, augment=STILL

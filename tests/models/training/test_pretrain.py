@@ -13,6 +13,7 @@ from models.registry import MODELS, build
 from models.train import train
 from models.training.parallel import Processes
 from models.training.pretrain import OnEpoch, SimSiam, pretrain
+from models.training.start import start_network
 from tests.models.labelled import make_tiles
 from tests.models.training_runs import SMALL, register, write_data
 
@@ -152,6 +153,18 @@ def test_random_weights_in_place_of_imagenet_s_are_told_in_the_card(tmp_path: Pa
     )
 
     assert "this model started from random weights" in read_card(card).limits[-1]
+
+
+@pytest.mark.parametrize(("rank", "times"), [(0, 1), (1, 0)])
+def test_of_several_processes_the_first_one_warns(
+    rank: int, times: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    config = replace(PLAN, without_imagenet="random")
+    process = Processes(torch.device("cpu"), rank, 2)
+
+    start_network(config, make_tiles(), tmp_path, process, imagenet=tmp_path)
+
+    assert caplog.text.count("recipe small starts from random weights") == times
 
 
 def test_a_pickle_to_start_from_names_the_command_that_converts_it(tmp_path: Path):
