@@ -5,7 +5,8 @@ is not trained again, one that was stopped goes on); what came of all of them on
 patients is a table: python -m benchmarks.recipes RUNS FOLDER --part validation
 
 The schedule is shorter than the recipe's: variants are for comparing with each other. `seed-1` and
-`seed-2` change nothing but the seed: differences of their size mean nothing.
+`seed-2` change nothing but the seed: differences of their size mean nothing. `taught` learns from
+three of the others, which have to be trained by then.
 """
 
 import argparse
@@ -43,6 +44,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "stem1": ("architecture=resnet18-stem1",),
     "resnet34": ("architecture=resnet34",),
     "convnext": ("architecture=convnext_pico", *ADAMW),
+    "taught": ("teach.teachers=['stem1', 'convnext', 'pretrained']", "teach.share=0.7"),
     "long": ("phases=[[56, 40], [28, 48], [6, 50]]", "decay_epochs=54"),
 }
 """Name → what is set in the recipe, as `wsi train --set` takes it."""
