@@ -174,7 +174,7 @@ def test_resizing_differs_from_pillow_by_less_than_its_rounding(input_px: int):
     card = make_card(input_px=input_px, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     rgb = make_rgb(1)
 
-    TorchClassifier(card, network, "cpu", batch_size=1).predict(rgb)
+    TorchClassifier(card, network, "cpu", batch_size=1, precision="float32").predict(rgb)
 
     resized = Image.fromarray(rgb[0]).resize((input_px, input_px), Image.Resampling.BILINEAR)
     given = network.pixels[0].permute(1, 2, 0).numpy() * 255

@@ -41,7 +41,9 @@ def test_trusted_torchscript_scores_as_the_network_it_was_made_from(tmp_path: Pa
         write_torchscript(tmp_path), "cpu", trust_code=True, batch_size=4
     ).predict(rgb)
 
-    expected = TorchClassifier(make_card(), ChannelNetwork(), "cpu").predict(rgb)
+    expected = TorchClassifier(make_card(), ChannelNetwork(), "cpu", precision="float32").predict(
+        rgb
+    )
     np.testing.assert_allclose(prob, expected, rtol=0, atol=SAME)
 
 

@@ -7,9 +7,16 @@ import pytest
 from models.card import write_card
 from models.errors import ModelError, UnknownModel
 from models.painted import painted_card
-from models.speed.trials import Trial, candidates, fastest, try_forms, tuning_of
+from models.speed.trials import (
+    MOST_DIFFERENCE,
+    Trial,
+    candidates,
+    fastest,
+    try_forms,
+    tuning_of,
+)
 from models.speed.tuning import Tuning
-from tests.models.small_models import make_card, make_rgb, write_model
+from tests.models.small_models import make_rgb, write_model
 
 PLAIN = Tuning("plain", "float32", 4)
 
@@ -52,12 +59,13 @@ def test_a_form_that_the_device_has_not_is_refused_and_the_others_are_tried(tmp_
     assert 0 < trials[2].difference < 1e-5
 
 
-def test_a_way_whose_answers_differ_is_refused(tmp_path: Path) -> None:
-    # a temperature of 0.001 makes of a difference in the logits a thousandfold one
-    model = write_model(tmp_path, make_card(temperature=0.001))
+def test_a_way_whose_answers_differ_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MOST_DIFFERENCE, "bfloat16", 1e-6)
     ways = PLAIN, Tuning("plain", "bfloat16", 2)
 
-    trials = try_forms(model, make_rgb(4), ways, "cpu", trial_s=0)
+    trials = try_forms(write_model(tmp_path), make_rgb(4), ways, "cpu", trial_s=0)
 
     next(trials)
     rounded = next(trials)
