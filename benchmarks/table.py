@@ -86,6 +86,7 @@ def _column(result: Result) -> dict[str, str]:
     return {
         "tiles with tissue": f"{result['tiles']:,}",
         "of these scored": f"{tiles:,}" if tiles != result["tiles"] else "all",
+        "the network": result["device"],
         "native tiles of the file that they need": f"{result['native_tiles']:,}",
         **{name: f"{seconds[stage]:.2f}" for stage, name in STAGES.items()},
         "tiles/s, whole": f"{tiles / seconds['whole']:,.1f}",

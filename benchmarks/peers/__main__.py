@@ -10,8 +10,10 @@ weights and scored a small slide before its clock starts.
 The clock covers mask, reading and network of ours and of WSInfer; of TIAToolbox the whole run,
 which also writes its scores. Peers choose tiles by their own masks, so each side's own number of
 tiles counts, and scores are compared where both have the tile. A peer's loader runs without
-workers, and with one a core; the faster counts. --form int8: this project's network in 8 bits, in
-ranges seen on the small slide; how far its probabilities are from the peers' is printed.
+workers, and with one a core; the faster counts. This project computes as it does by default, in
+bfloat16 where the processor has it; peers in float32. --form plain or filtered: in float32 as well;
+--form int8: in 8 bits, in ranges seen on the small slide. How far its probabilities are from the
+peers' is printed.
 """
 
 import argparse

@@ -27,16 +27,23 @@ from wsi.store import ScoreStore
 def main() -> None:
     job = read_job(Path(sys.argv[1]))
     card, _ = resolve_model(job.model)
-    batch_size = default_batch(card, torch.device("cpu"))
-    tuning = Tuning(job.form, "float32", batch_size)
-    if job.form == "int8":
-        tuning = replace(tuning, ranges=observe(job, card, batch_size))
-    classifier = load_classifier(job.model, "cpu", tuning=tuning)
+    classifier = load_classifier(job.model, "cpu", tuning=tuning_of(job, card))
 
     def predict(slide: Path, folder: Path) -> None:
         score(job, slide, folder, card, classifier)
 
     run_job(job, predict, lambda folder: collect(folder, classifier.device))
+
+
+def tuning_of(job: Job, card: ModelCard) -> Tuning | None:
+    """None: as it computes for those who choose nothing, in bfloat16 where the processor has it."""
+    if job.form == "auto":
+        return None
+    batch_size = default_batch(card, torch.device("cpu"))
+    tuning = Tuning(job.form, "float32", batch_size)
+    if job.form == "int8":
+        return replace(tuning, ranges=observe(job, card, batch_size))
+    return tuning
 
 
 def score(job: Job, slide: Path, folder: Path, card: ModelCard, classifier: Classifier) -> None:

@@ -22,6 +22,7 @@ def make_result(size_px: int = 20_000, peak: float = 1100.0, **fields: Any) -> d
     }
     return {
         "contract": CONTRACT,
+        "device": "cpu, bfloat16",
         "size_px": size_px,
         "tiles": 400,
         "tiles_scored": 100,

@@ -88,7 +88,9 @@ def test_a_result_of_one_precision_is_no_answer_to_who_asks_for_another(
 ) -> None:
     slide = tmp_path / "phantom.tiff"
     draw_phantom(slide, size_px=PHANTOM_PX)
-    request = HeatmapRequest(slide=str(slide), model=str(model), device="cpu", min_tissue=0.0)
+    request = HeatmapRequest(
+        slide=str(slide), model=str(model), device="cpu", precision="float32", min_tissue=0.0
+    )
     made = run_request(request, tmp_path / "out")
     other = replace(request, precision="bfloat16")
 
