@@ -28,11 +28,16 @@ class EnsembleClassifier:
     """
 
     def __init__(
-        self, card: ModelCard, networks: Sequence[DeepNetwork], classical: Mapping[str, Any]
+        self,
+        card: ModelCard,
+        networks: Sequence[DeepNetwork],
+        classical: Mapping[str, Any],
+        batch_size: int | None = None,
     ) -> None:
         """networks, classical (by name): in the order of the card's members."""
         self.card = card
-        self.batch_size = max(LEAST_BATCH, networks[0].batch_size)
+        fastest = max(LEAST_BATCH, networks[0].batch_size)
+        self.batch_size = min(batch_size or fastest, fastest)
         self._networks = list(networks)
         self._classical = dict(classical)
 
@@ -86,7 +91,7 @@ def load_ensemble(
         for member in card.members
         if not member.is_network
     }
-    return EnsembleClassifier(card, networks, classical)
+    return EnsembleClassifier(card, networks, classical, batch_size)
 
 
 def _classify(card: ModelCard, name: str, estimator: Any, features: Float32Array) -> Float32Array:

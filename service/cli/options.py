@@ -62,7 +62,9 @@ Precision = Annotated[
         "float16, or int8 after `wsi doctor --tune --int8`.",
     ),
 ]
-BatchSize = Annotated[int, typer.Option("--batch-size", help="Tiles at once; changes no score.")]
+BatchSize = Annotated[
+    int, typer.Option("--batch-size", help="Tiles at once, at most; changes no score.")
+]
 Tta = Annotated[
     bool,
     typer.Option(

@@ -56,6 +56,15 @@ class TestEnsemble(ClassifierContract):
         return load_classifier(trained, "cpu", batch_size=12, precision="float32")
 
 
+def test_a_cpu_takes_what_it_was_asked_for_up_to_what_it_likes(trained: Path):
+    sizes = [
+        load_classifier(trained, "cpu", batch_size=asked).batch_size for asked in (12, 10_000, None)
+    ]
+
+    assert sizes[0] == 12
+    assert sizes[1] == sizes[2] <= 128
+
+
 def see(trained: Path, card: ModelCard, rgb: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
     """Each network's probabilities, and the features of all, by torch alone."""
     probs, features = [], []
