@@ -24,7 +24,7 @@ import tiffslide
 from numpy.typing import NDArray
 
 from benchmarks.slide import _draw
-from models.network import BATCH_PX, LEAST_BATCH
+from models.network import fitting_batch
 from service.tissue import lay_tiles
 from wsi.geometry import Box
 from wsi.readers import open_slide
@@ -146,7 +146,7 @@ def _fastest(
 def _read_all(slide: Slide, plan: TilePlan) -> int:
     own = plan_tiles(slide.info, plan.grid, plan.indices)
     # as many as the network takes on a CPU: more are memory that is zeroed first
-    size = max(LEAST_BATCH, BATCH_PX["cpu"] // plan.grid.tile_px**2)
+    size = fitting_batch(plan.grid.tile_px, "cpu")
     return sum(len(batch) for batch in read_tiles(slide, own, batch_size=size))
 
 

@@ -228,8 +228,13 @@ def _fitting(tuning: Tuning | None, precision: str) -> Tuning | None:
 
 
 def default_batch(card: ModelCard, device: torch.device) -> int:
-    fitting = BATCH_PX[device.type] // max(card.tile_px, card.input_px) ** 2
-    return max(LEAST_BATCH, min(BATCH_TILES[device.type], fitting))
+    return fitting_batch(max(card.tile_px, card.input_px), device.type)
+
+
+def fitting_batch(side_px: int, device: str) -> int:
+    """Tiles of that side that a kind of device, cpu, cuda or mps, computes fastest at once."""
+    fitting = BATCH_PX[device] // side_px**2
+    return max(LEAST_BATCH, min(BATCH_TILES[device], fitting))
 
 
 def _load_torchscript(card: ModelCard, weights: Path) -> nn.Module:
