@@ -5,8 +5,8 @@ is not trained again, one that was stopped goes on); what came of all of them on
 patients is a table: python -m benchmarks.recipes RUNS FOLDER --part validation
 
 The schedule is shorter than the recipe's: variants are for comparing with each other. `seed-1` and
-`seed-2` change nothing but the seed: differences of their size mean nothing. `taught` learns from
-three of the others, which have to be trained by then.
+`seed-2` change nothing but the seed: differences of their size mean nothing. Those called `full`
+have the recipe's schedule. `taught` learns from two of them, which have to be trained by then.
 """
 
 import argparse
@@ -20,6 +20,21 @@ from models.train import train
 SHORT = ("phases=[[14, 40], [4, 48]]", "decay_epochs=12", "bootstrap_rounds=200")
 NO_STAIN = ("augment.stain_scale=0.0", "augment.stain_shift=0.0")
 NO_COLOUR = (*NO_STAIN, "augment.brightness=0.0", "augment.contrast=0.0", "augment.blur=0.0")
+WEAK = (
+    "augment.stain_scale=0.05",
+    "augment.stain_shift=0.005",
+    "augment.brightness=0.01",
+    "augment.contrast=0.03",
+    "augment.blur=0.3",
+)
+HALF = ("augment.colours=0.5",)
+STRONG = (
+    "augment.stain_scale=0.35",
+    "augment.stain_shift=0.05",
+    "augment.brightness=0.06",
+    "augment.contrast=0.15",
+)
+FULL = ("phases=[[28, 40], [14, 48], [3, 50]]", "decay_epochs=27")
 ADAMW = ("optimizer=adamw", "learning_rate=1e-3", "weight_decay=0.05")
 
 VARIANTS: dict[str, tuple[str, ...]] = {
@@ -28,7 +43,10 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "seed-2": ("seed=2",),
     "no-stain": NO_STAIN,
     "no-colour": NO_COLOUR,
+    "weak-colour": WEAK,
     "symmetries": (*NO_COLOUR, "augment.warp=0.0", "augment.white=0.0", "augment.blank=0.0"),
+    "half-colour": HALF,
+    "half-strong": (*HALF, *STRONG),
     "strong-stain": ("augment.stain_scale=0.4", "augment.stain_shift=0.05"),
     "no-ema": ("ema=0.0",),
     "no-mixup": ("mixup=0.0", "label_smoothing=0.0"),
@@ -44,7 +62,10 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "stem1": ("architecture=resnet18-stem1",),
     "resnet34": ("architecture=resnet34",),
     "convnext": ("architecture=convnext_pico", *ADAMW),
-    "taught": ("teach.teachers=['stem1', 'convnext', 'pretrained']", "teach.share=0.7"),
+    "taught": (*HALF, "teach.teachers=['full-no-colour', 'full-half-colour']", "teach.share=0.7"),
+    "full-no-colour": (*FULL, *NO_COLOUR),
+    "full-half-colour": (*FULL, *HALF),
+    "full-half-strong": (*FULL, *HALF, *STRONG),
     "long": ("phases=[[56, 40], [28, 48], [6, 50]]", "decay_epochs=54"),
 }
 """Name → what is set in the recipe, as `wsi train --set` takes it."""

@@ -42,7 +42,7 @@ class Classifier(Protocol):
 
     @property
     def batch_size(self) -> int:
-        """Tiles that it computes fastest at once, and no more than it was asked for."""
+        """Tiles that it computes fastest at once, and no more than it was asked for on a core."""
         ...
 
     def predict(self, rgb: UInt8Array) -> Float32Array:
@@ -102,7 +102,7 @@ def load_classifier(
     """The model of `resolve_model`, ready on a device.
 
     device: auto, cpu, cuda, cuda:N or mps. batch_size: None chooses by device and tile; a CPU takes
-    no more than that.
+    no more than that on each of its cores.
     precision: auto (bfloat16 where the processor has it), float32, bfloat16, float16 on CUDA, or
     int8, which needs a tuning in 8 bits.
     trust_code: a TorchScript file may run. tuning: how to compute, or the folder where that of this
@@ -133,7 +133,13 @@ def load_classifier(
     # what a foreign program computes in bfloat16 nobody has checked
     chosen = "float32" if is_torchscript(weights) and precision == "auto" else precision
     return TorchClassifier(
-        card, network, device, batch_size=batch_size, precision=chosen, tuning=tuning
+        card,
+        network,
+        device,
+        batch_size=batch_size,
+        precision=chosen,
+        tuning=tuning,
+        lanes=1 if is_torchscript(weights) else None,  # nor whether it bears several threads
     )
 
 

@@ -17,7 +17,8 @@ from models.card import ModelCard, file_sha256
 from models.checkpoint import load_weights
 from models.errors import DeviceError, ModelError, WeightsError
 from models.registry import build, is_torchscript
-from models.speed.forms import padded_count, shape_network
+from models.speed.forms import shape_network, split_batch
+from models.speed.lanes import Lanes, lane_count
 from models.speed.tuning import Tuning
 
 __all__ = ["PRECISIONS", "TorchClassifier", "choose_device", "device_name", "load_network"]
@@ -36,10 +37,10 @@ logger = logging.getLogger(__name__)
 class TorchClassifier:
     """uint8 tiles go to the device as they are; it resizes, normalises and classifies.
 
-    The last batch is padded, on a CPU in float32 to a multiple of 8, else to the size of the
-    others, so every tile is computed alike. With float32 a probability differs by less than 1e-5
-    between batch sizes. On a CPU no more tiles are taken at once than are computed fastest. Memory
-    that runs out halves the batch.
+    On a CPU each core computes a batch of its own, of no more tiles than it computes fastest. The
+    last batch is padded, on a CPU to a multiple of 8, else to the size of the others, so that every
+    tile is computed alike. With float32 a probability differs by less than 1e-5 between batch
+    sizes. Memory that runs out halves the batch.
     """
 
     def __init__(
@@ -51,7 +52,9 @@ class TorchClassifier:
         batch_size: int | None = None,
         precision: str = "auto",
         tuning: Tuning | None = None,
+        lanes: int | None = None,
     ) -> None:
+        """batch_size: tiles of a batch, at most; lanes: batches side by side. None chooses."""
         self.card = card
         self._device = choose_device(device)
         self._tuning = _fitting(tuning, precision)
@@ -62,13 +65,18 @@ class TorchClassifier:
         best = self._tuning.batch_size if self._tuning else default_batch(card, self._device)
         asked = batch_size or best
         # larger batches keep a GPU busy; on a CPU they are slower
-        self.batch_size = min(asked, best) if self._device.type == "cpu" else asked
+        self._tiles = min(asked, best) if self._device.type == "cpu" else asked
         self._network, self._form = shape_network(
-            network, card.input_px, self._device, self._dtype, self.batch_size, self._tuning
+            network, card.input_px, self._device, self._dtype, self._tiles, self._tuning
         )
+        self._lanes = Lanes(lanes or lane_count(self._device, self._form))
         mean, std = torch.tensor(card.mean), torch.tensor(card.std)
         self._scale = (1 / (255 * std)).view(3, 1, 1).to(self._device)
         self._shift = (-mean / std).view(3, 1, 1).to(self._device)
+
+    @property
+    def batch_size(self) -> int:
+        return self._tiles * self._lanes.count
 
     @property
     def device(self) -> str:
@@ -93,28 +101,28 @@ class TorchClassifier:
         return prob
 
     def close(self) -> None:
+        self._lanes.close()
         self._network = nn.Identity()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
     def _attempt(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32] | None:
         """None where the device's memory ran out; left here, so that what failed is freed."""
-        size = self.batch_size
-        starts = range(0, len(rgb), size)
+        parts = split_batch(len(rgb), self._tiles, self._lanes.count, self._form, self._device)
         try:
-            with torch.inference_mode():
-                # all are queued before the first is fetched: a GPU never waits for the host
-                queued = [self._launch(rgb[i : i + size]) for i in starts]
-                prob = [one.cpu().numpy() for one in queued]
+            # all are queued before the first is fetched: a GPU never waits for the host
+            queued = self._lanes.map(lambda part: self._launch(rgb[part.tiles], part.count), parts)
+            prob = [one.cpu().numpy() for one in queued]
         except torch.OutOfMemoryError:
             return None
         empty = np.empty((0, self._width), np.float32)
         return np.concatenate([empty, *prob])
 
-    def _launch(self, rgb: NDArray[np.uint8]) -> Tensor:
-        """One batch → float32 (n, classes), on the device and maybe not yet done."""
+    @torch.inference_mode()
+    def _launch(self, rgb: NDArray[np.uint8], count: int) -> Tensor:
+        """One batch, filled up to `count` → float32 (n, classes), on the device, maybe not yet
+        done."""
         on_gpu = self._device.type == "cuda"
-        count = padded_count(len(rgb), self.batch_size, self._form, self._device, self._dtype)
         # pinned blocks come back from torch's cache once their copy is over
         staged = torch.empty((count, *rgb.shape[1:]), dtype=torch.uint8, pin_memory=on_gpu)
         staged[len(rgb) :] = 0
@@ -148,19 +156,19 @@ class TorchClassifier:
         return logits.softmax(1) if self.card.activation == "softmax" else logits.sigmoid()
 
     def _halve(self) -> None:
-        if self.batch_size == 1:
+        if self._tiles == 1:
             raise DeviceError(
                 f"{self._device} has not enough memory for one tile of {self.card.name}; "
                 "use --device cpu"
             )
-        self.batch_size //= 2
+        self._tiles //= 2
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         logger.warning(
             "model %s: out of memory on %s, batch size now %d",
             self.card.name,
             self._device,
-            self.batch_size,
+            self._tiles,
         )
 
 

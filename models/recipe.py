@@ -208,8 +208,11 @@ class TrainConfig:
         said = asdict(replace(self, card={}, reported=""))
         del said["ensemble"]  # of several networks, each of which has its own recipe
         del said["calibration"]  # comes after them
-        if not self.augment.blank_class:  # as in runs that are older than the field
+        # as in runs that are older than the fields
+        if not self.augment.blank_class:
             del said["augment"]["blank_class"]
+        if self.augment.colours == 1:
+            del said["augment"]["colours"]
         return json.dumps(said, sort_keys=True)
 
 

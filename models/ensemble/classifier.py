@@ -36,8 +36,8 @@ class EnsembleClassifier:
     ) -> None:
         """networks, classical (by name): in the order of the card's members."""
         self.card = card
-        fastest = max(LEAST_BATCH, networks[0].batch_size)
-        self.batch_size = min(batch_size or fastest, fastest)
+        least = networks[0].batch_size  # of as many as were asked for on each core
+        self.batch_size = max(least, min(LEAST_BATCH, batch_size or LEAST_BATCH))
         self._networks = list(networks)
         self._classical = dict(classical)
 

@@ -105,4 +105,4 @@ def watch_ranges(
     """A classifier in float32, and what notes the ranges of its numbers while it scores."""
     observer = RangeObserver(load_network(card, weights), card.input_px)
     plain = Tuning("plain", "float32", batch_size)
-    return TorchClassifier(card, observer, "cpu", tuning=plain), observer
+    return TorchClassifier(card, observer, "cpu", tuning=plain, lanes=1), observer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -12,15 +13,15 @@ from torch import nn
 from models.errors import DeviceError
 from models.speed.tuning import Tuning
 
-__all__ = ["padded_count", "shape_network"]
+__all__ = ["Part", "shape_network", "split_batch"]
 
 FILTERED_TILES = 64
 """Tiles at once from which filtering small maps pays: with fewer the products are too thin."""
 
 PAD_TILES = 8
-"""A last batch of float32 on a CPU is filled up to a multiple of it: few sizes, which oneDNN plans
-for once each (10 ms), and few tiles in vain. The same tile has the same bits in both, or with
-filtering differs by 1e-6."""
+"""A batch on a CPU is filled up to a multiple of it: few sizes, which oneDNN plans for once each
+(10 ms), and few tiles in vain. The same tile has the same bits in both, in bfloat16 too (AVX-512;
+50, 224 and 256 px), or with filtering differs by 1e-6."""
 
 ANY_COUNT = ("plain", "filtered", "openvino", "int8")
 """Forms that take any number of tiles; for the others a new number is a new program."""
@@ -67,13 +68,27 @@ def shape_network(
     return (make(moved) if make else moved), form
 
 
-def padded_count(
-    count: int, tiles: int, form: str, device: torch.device, dtype: torch.dtype
-) -> int:
-    """How many are computed for a last batch of `count`, where `tiles` are computed at once."""
-    if device.type != "cpu" or dtype != torch.float32 or form not in ANY_COUNT:
-        return tiles  # elsewhere the size may choose the arithmetic
-    return min(tiles, -(-count // PAD_TILES) * PAD_TILES)
+@dataclass(frozen=True)
+class Part:
+    """tiles: which of a batch. count: of how many the network's batch is, so many are computed."""
+
+    tiles: slice
+    count: int
+
+
+def split_batch(tiles: int, most: int, lanes: int, form: str, device: torch.device) -> list[Part]:
+    """Tiles in parts of `most` at most, which `lanes` compute side by side, each as many."""
+    any_count = device.type == "cpu" and form in ANY_COUNT
+    size = most
+    if any_count:  # on a GPU the size may choose the arithmetic
+        rounds = -(-tiles // (most * lanes))
+        size = min(most, _padded(-(-tiles // max(1, rounds * lanes))))
+    parts = [slice(i, min(i + size, tiles)) for i in range(0, tiles, max(1, size))]
+    return [Part(p, min(size, _padded(p.stop - p.start)) if any_count else size) for p in parts]
+
+
+def _padded(count: int) -> int:
+    return -(-count // PAD_TILES) * PAD_TILES
 
 
 def _require_float32(form: str, dtype: torch.dtype) -> None:

@@ -173,7 +173,7 @@ def _try(
     card, weights = _network_of(model)
     try:
         classifier = TorchClassifier(card, load_network(card, weights), device, tuning=way)
-        batch = np.resize(rgb, (way.batch_size, *rgb.shape[1:]))
+        batch = np.resize(rgb, (classifier.batch_size, *rgb.shape[1:]))
         first_s, tiles_s = _measure(lambda: classifier.predict(batch), len(batch), trial_s)
         difference = float(np.abs(classifier.predict(rgb) - wanted).max())
         classifier.close()

@@ -6,7 +6,7 @@ is passed, on the CPU, so that a step can be repeated exactly, and alike on ever
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ RANGES = {
     "brightness": (0, 10),
     "contrast": (0, 10),
     "blur": (0, 1),
+    "colours": (0, 1),
     "warp": (0, 1),
     "scale": (0, 0.99),
     "white": (0, 1),
@@ -37,7 +38,8 @@ RANGES = {
 class AugmentConfig:
     """stain_scale, stain_shift: sigma of the factor on, and of the amount added to, each stain.
     brightness, contrast: sigma, pixels in 0..1. blur: largest share of a 3x3 binomial blur mixed
-    in; half of it is taken away to sharpen. warp: share of tiles turned by any angle and scaled.
+    in; half of it is taken away to sharpen. colours: share of tiles that any of these change; the
+    rest keep theirs. warp: share of tiles turned by any angle and scaled.
     scale: largest relative change of scale. white: share of tiles that lose a side to white.
     blank: share of tiles replaced by empty background. blank_class: what that is; by default the
     first of two classes, if the other one is the positive class.
@@ -48,6 +50,7 @@ class AugmentConfig:
     brightness: float = 0.04
     contrast: float = 0.1
     blur: float = 0.7
+    colours: float = 1.0
     warp: float = 0.25
     scale: float = 0.15
     white: float = 0.03
@@ -77,9 +80,7 @@ def augment(
     pixels = _turn(pixels, generator)
     pixels = _warp(pixels, config, generator)
     pixels = _crop(pixels, crop_px, generator)
-    pixels = _stain(pixels, config, generator)
-    pixels = _blur(pixels, config.blur, generator)
-    return _expose(pixels, config, generator).clamp_(0, 1), label
+    return _recolour(pixels, config, generator).clamp_(0, 1), label
 
 
 def _uniform(pixels: Tensor, generator: torch.Generator) -> Tensor:
@@ -149,6 +150,19 @@ def _crop(pixels: Tensor, crop_px: int, generator: torch.Generator) -> Tensor:
     columns = (left[:, None] + along)[:, None, :]
     each = torch.arange(n, device=pixels.device)[:, None, None]
     return pixels.permute(0, 2, 3, 1)[each, rows, columns].permute(0, 3, 1, 2)
+
+
+def _recolour(pixels: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """Tiles that keep their colours are how slides look that are like those of training."""
+    if config.colours < 1:
+        chosen = torch.nonzero(_uniform(pixels, generator) < config.colours)[:, 0]
+        if len(chosen) == 0:
+            return pixels
+        every = replace(config, colours=1.0)
+        return pixels.index_copy(0, chosen, _recolour(pixels[chosen], every, generator))
+    pixels = _stain(pixels, config, generator)
+    pixels = _blur(pixels, config.blur, generator)
+    return _expose(pixels, config, generator)
 
 
 def _stain(pixels: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:

@@ -63,7 +63,10 @@ Precision = Annotated[
     ),
 ]
 BatchSize = Annotated[
-    int, typer.Option("--batch-size", help="Tiles at once, at most; changes no score.")
+    int,
+    typer.Option(
+        "--batch-size", help="Tiles at once on a device or core, at most; changes no score."
+    ),
 ]
 Tta = Annotated[
     bool,

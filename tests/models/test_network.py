@@ -58,7 +58,7 @@ class TestNetworkInBfloat16(ClassifierContract):
     @pytest.fixture(scope="class")
     @classmethod
     def classifier(cls, model: Path) -> Classifier:
-        return load_classifier(model, "cpu", batch_size=4, precision="bfloat16")
+        return load_classifier(model, "cpu", batch_size=20, precision="bfloat16")
 
 
 class TestFilteredNetwork(ClassifierContract):
@@ -122,11 +122,10 @@ def test_folded_batch_norms_change_no_score(model: Path):
 
 def test_scores_do_not_depend_on_the_batch_size(model: Path):
     rgb = make_rgb(20)
-    classifier = load_classifier(model, "cpu", batch_size=8)
-    reference = classifier.predict(rgb)
+    reference = load_classifier(model, "cpu", batch_size=8, precision="float32").predict(rgb)
 
     for batch_size in (1, 3, 16, 64):
-        classifier.batch_size = batch_size  # type: ignore[misc]
+        classifier = load_classifier(model, "cpu", batch_size=batch_size, precision="float32")
         np.testing.assert_allclose(classifier.predict(rgb), reference, rtol=0, atol=SAME)
 
 
@@ -138,7 +137,12 @@ def test_a_cpu_takes_no_more_pixels_at_once_than_its_caches_hold(
 ):
     card = make_card(tile_px=tile_px, input_px=tile_px)
 
-    assert TorchClassifier(card, ChannelNetwork(), "cpu", batch_size=asked).batch_size == taken
+    one, two = (
+        TorchClassifier(card, ChannelNetwork(), "cpu", batch_size=asked, lanes=lanes)
+        for lanes in (1, 2)
+    )
+
+    assert (one.batch_size, two.batch_size) == (taken, 2 * taken)
 
 
 def test_temperature_divides_the_logits():
@@ -197,11 +201,11 @@ class SmallMemory(ChannelNetwork):
 
 def test_out_of_memory_halves_the_batch_and_scores_all_the_same():
     rgb = make_rgb(50)
-    classifier = TorchClassifier(make_card(), SmallMemory(5), "cpu", batch_size=32)
+    classifier = TorchClassifier(make_card(), SmallMemory(5), "cpu", batch_size=32, lanes=2)
 
     prob = classifier.predict(rgb)
 
-    assert classifier.batch_size == 4
+    assert classifier.batch_size == 2 * 4
     expected = TorchClassifier(make_card(), ChannelNetwork(), "cpu").predict(rgb)
     np.testing.assert_allclose(prob, expected, rtol=0, atol=SAME)
 

@@ -57,6 +57,8 @@ class TestEnsemble(ClassifierContract):
 
 
 def test_a_cpu_takes_what_it_was_asked_for_up_to_what_it_likes(trained: Path):
+    torch.set_num_threads(1)  # on each core
+
     sizes = [
         load_classifier(trained, "cpu", batch_size=asked).batch_size for asked in (12, 10_000, None)
     ]

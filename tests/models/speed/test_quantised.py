@@ -24,7 +24,7 @@ def int8(model: Path) -> Tuning:
     assert weights is not None
     observer = RangeObserver(load_network(card, weights), card.input_px)
     plain = Tuning("plain", "float32", 8)
-    TorchClassifier(card, observer, "cpu", tuning=plain).predict(make_rgb(32))
+    TorchClassifier(card, observer, "cpu", tuning=plain, lanes=1).predict(make_rgb(32))
     return Tuning("int8", "float32", 4, ranges=observer.ranges)
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from models.errors import ModelError
 from models.infer import load_classifier
@@ -101,7 +102,7 @@ def test_a_classifier_computes_as_its_tuning_says_and_records_it(tmp_path: Path)
     classifier = load_classifier(model, "cpu", tuning=folder)
 
     assert classifier.device == "cpu, float32, filtered, tuned 2026-11-21"
-    assert classifier.batch_size == 64
+    assert classifier.batch_size == 64 * torch.get_num_threads()
 
 
 def test_an_empty_folder_of_tunings_changes_nothing(tmp_path: Path) -> None:
@@ -125,7 +126,7 @@ def test_a_precision_that_was_asked_for_wins_over_the_tuning(tmp_path: Path) -> 
 def test_a_cpu_takes_no_more_tiles_at_once_than_the_tuning_says(
     tmp_path: Path, asked: int | None, taken: int
 ) -> None:
-    tuning = Tuning("compiled", "float32", 4)
+    tuning = Tuning("plain", "float32", 4, threads=1)
 
     classifier = load_classifier(write_model(tmp_path), "cpu", batch_size=asked, tuning=tuning)
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -55,6 +57,25 @@ def test_pixels_stay_in_range():
     assert pixels.min() >= 0
     assert pixels.max() <= 1
     assert np.isfinite(pixels).all()
+
+
+def test_only_a_share_of_the_tiles_has_its_colours_changed():
+    glass = torch.full((2000, 8, 8, 3), 180, dtype=torch.uint8)
+    colours = replace(STILL, brightness=0.05, stain_scale=0.2, colours=0.25)
+
+    pixels, _ = augment(
+        glass, torch.ones(2000, dtype=torch.int64), 8, colours, torch.Generator().manual_seed(0)
+    )
+
+    changed = (pixels - 180 / 255).abs().amax((1, 2, 3)) > 1e-4
+    assert changed.float().mean() == pytest.approx(0.25, abs=0.03)
+    assert len(pixels[changed].mean((1, 2, 3)).unique()) > 400  # each in its own way
+
+
+def test_no_share_is_no_change_of_colour():
+    kept, _ = run(AugmentConfig(colours=0, warp=0, white=0, blank=0))
+    tile = make_batch(1)[0][0].numpy() / 255
+    np.testing.assert_allclose(np.sort(kept[0].ravel()), np.sort(tile.ravel()), atol=1e-6)
 
 
 def test_stain_jitter_leaves_white_glass_white():
