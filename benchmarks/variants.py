@@ -65,7 +65,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "taught": (*HALF, "teach.teachers=['full-no-colour', 'full-half-colour']", "teach.share=0.7"),
     "full-no-colour": (*FULL, *NO_COLOUR),
     "full-half-colour": (*FULL, *HALF),
-    "full-half-strong": (*FULL, *HALF, *STRONG),
+    "full-half-colour-1": (*FULL, *HALF, "seed=1"),
     "long": ("phases=[[56, 40], [28, 48], [6, 50]]", "decay_epochs=54"),
 }
 """Name → what is set in the recipe, as `wsi train --set` takes it."""
