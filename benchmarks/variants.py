@@ -45,7 +45,6 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "no-colour": NO_COLOUR,
     "weak-colour": WEAK,
     "symmetries": (*NO_COLOUR, "augment.warp=0.0", "augment.white=0.0", "augment.blank=0.0"),
-    "half-colour": HALF,
     "half-strong": (*HALF, *STRONG),
     "strong-stain": ("augment.stain_scale=0.4", "augment.stain_shift=0.05"),
     "no-ema": ("ema=0.0",),
