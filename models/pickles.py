@@ -164,9 +164,16 @@ def _read_legacy(content: bytes) -> Any:
     stored = {storage.key: storage for storage in _storages(tree, set())}
     raw: dict[str, bytes] = {}
     for key in keys:
-        numel = int.from_bytes(file.read(8), "little")
-        raw[key] = file.read(numel * stored[key].dtype.itemsize)
+        numel = int.from_bytes(_read_all(file, 8), "little")
+        raw[key] = _read_all(file, numel * stored[key].dtype.itemsize)
     return _Filling(lambda storage: raw[storage.key]).fill(tree)
+
+
+def _read_all(file: io.BytesIO, count: int) -> bytes:
+    content = file.read(count)
+    if len(content) != count:
+        raise ValueError("it ends in the middle")
+    return content
 
 
 def _run(file: io.BytesIO) -> Any:
