@@ -50,7 +50,7 @@ def test_scores_are_the_same_where_the_batch_had_to_be_halved(tmp_path: Path):
     differences, untried = [], 0
     for trial in range(TRIALS):
         short = ShortOfMemory(network, most=chance.randint(1, 63), calls=chance.randint(0, 3))
-        classifier = TorchClassifier(card, short, "cpu", batch_size=64)
+        classifier = TorchClassifier(card, short, "cpu", batch_size=64, lanes=1)
         found = scores(tmp_path / f"{trial}", slide, classifier)
         differences.append(float(np.abs(found - undisturbed).max()))
         untried += not (short.failures and classifier.batch_size <= short.most)
