@@ -122,24 +122,34 @@ def load_classifier(
             f"{weights} is TorchScript: loading it runs the code in the file; allow it with "
             "--trust-code if you trust its author, or use safetensors weights"
         )
+    return _load_network(card, weights, device, batch_size, precision, tuning)
+
+
+def _load_network(
+    card: ModelCard,
+    weights: Path,
+    device: str,
+    batch_size: int | None,
+    precision: str,
+    tuning: Tuning | Path | None,
+) -> Classifier:
     from models.network import TorchClassifier, choose_device, device_name, load_network
 
-    network = load_network(card, weights)
+    network, is_foreign = load_network(card, weights), is_torchscript(weights)
     if isinstance(tuning, Path):
         name = device_name(choose_device(device))
         tuning = find_tuning(tuning, card, name, int8=precision == "int8")
     if precision == "int8":
         precision = _surrounding_int8(tuning, card)
-    # what a foreign program computes in bfloat16 nobody has checked
-    chosen = "float32" if is_torchscript(weights) and precision == "auto" else precision
     return TorchClassifier(
         card,
         network,
         device,
         batch_size=batch_size,
-        precision=chosen,
+        # what a foreign program computes in bfloat16, or in several threads, nobody has checked
+        precision="float32" if is_foreign and precision == "auto" else precision,
         tuning=tuning,
-        lanes=1 if is_torchscript(weights) else None,  # nor whether it bears several threads
+        lanes=1 if is_foreign else None,
     )
 
 

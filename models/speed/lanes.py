@@ -14,7 +14,7 @@ __all__ = ["Lanes", "lane_count"]
 MOST_LANES = 8
 """Beyond, lanes get more threads each: every lane holds the activations of a batch."""
 
-Part = TypeVar("Part")
+Given = TypeVar("Given")
 Answer = TypeVar("Answer")
 
 
@@ -40,7 +40,7 @@ class Lanes:
         self.count = count
         self._pool: ThreadPoolExecutor | None = None
 
-    def map(self, work: Callable[[Part], Answer], parts: Iterable[Part]) -> list[Answer]:
+    def map(self, work: Callable[[Given], Answer], parts: Iterable[Given]) -> list[Answer]:
         """The answers in the order of the parts; what one of them raises ends it."""
         if self.count == 1:
             return [work(part) for part in parts]

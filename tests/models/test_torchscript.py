@@ -47,6 +47,13 @@ def test_trusted_torchscript_scores_as_the_network_it_was_made_from(tmp_path: Pa
     np.testing.assert_allclose(prob, expected, rtol=0, atol=SAME)
 
 
+def test_torchscript_computes_one_batch_at_once(tmp_path: Path):
+    torch.set_num_threads(2)
+    folder = write_torchscript(tmp_path)
+
+    assert load_classifier(folder, "cpu", trust_code=True, batch_size=4).batch_size == 4
+
+
 def test_torchscript_other_than_the_cards_is_refused(tmp_path: Path):
     folder = write_torchscript(tmp_path)
     card = read_card(folder / "config.json")
