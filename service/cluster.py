@@ -1,5 +1,6 @@
 """The Dask workers of a batch: a cluster that is there already, or one on this machine."""
 
+import asyncio
 import logging
 import os
 import signal
@@ -55,17 +56,31 @@ def connect(scheduler: str | None = None, workers: int | None = None) -> Iterato
 def _reach(scheduler: str) -> "Client":
     """Raises InvalidRequest where that is no address, or nobody answers there."""
     from distributed import Client
-    from distributed.comm.addressing import parse_address
-    from distributed.comm.registry import get_backend
 
     try:
-        get_backend(parse_address(scheduler)[0])  # a client waits for an unknown one for ever
+        asyncio.run(_knock(scheduler))  # a client that fails to connect leaves its thread behind
         return Client(scheduler)
-    except (ValueError, TypeError, OSError) as error:  # its timeout is an OSError
+    except (ValueError, TypeError, OSError) as error:
         raise InvalidRequest(
             f"--scheduler {scheduler}: no Dask scheduler answers there ({error}); use the address "
             "of one that runs, like tcp://HOST:8786, or leave it out to compute on this machine"
         ) from error
+
+
+async def _knock(scheduler: str) -> None:
+    """Raises ValueError, TypeError or OSError (its timeout is one) where a client is not let in."""
+    import dask
+    from dask.utils import parse_timedelta
+    from distributed import Security
+    from distributed.comm.core import connect
+
+    seconds = parse_timedelta(dask.config.get("distributed.comm.timeouts.connect"))
+    try:
+        async with asyncio.timeout(seconds + 1):  # what is no Dask may take the call and be silent
+            comm = await connect(scheduler, **Security().get_connection_args("client"))
+    except TimeoutError:
+        raise TimeoutError(f"what listens there was silent for {seconds:g} s") from None
+    await comm.close()
 
 
 class TaskProgress(Silent):

@@ -2,8 +2,10 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -76,9 +78,24 @@ def test_a_scheduler_that_does_not_answer_is_one_sentence(address: str) -> None:
     import dask
     import distributed  # noqa: F401  its defaults come first
 
+    before = threading.active_count()
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "0.5s"}),
         pytest.raises(InvalidRequest, match=rf"--scheduler {address}: .*like tcp://HOST:8786"),
         connect(address),
+    ):
+        pass
+    assert threading.active_count() <= before  # no event loop goes on behind the error
+
+
+def test_a_server_that_is_no_scheduler_is_one_sentence() -> None:
+    import dask
+    import distributed  # noqa: F401  its defaults come first
+
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        dask.config.set({"distributed.comm.timeouts.connect": "0.5s"}),
+        pytest.raises(InvalidRequest, match=r"no Dask scheduler answers there \(.*silent"),
+        connect(f"tcp://127.0.0.1:{silent.getsockname()[1]}"),
     ):
         pass
