@@ -112,11 +112,13 @@ def look_of(rgb: NDArray[np.uint8]) -> NDArray[np.float64] | None:
 
     None where fewer than LEAST_PX are stained.
     """
-    density = DENSITY[rgb]
-    stained = density[density.mean(1) > GLASS]
-    if len(stained) < LEAST_PX:
+    import cv2
+
+    density = cv2.LUT(rgb[None], np.repeat(DENSITY, 3).reshape(1, 256, 3))
+    stained = (cv2.transform(density, np.full((1, 3), 1 / 3, np.float32)) > GLASS).view(np.uint8)
+    if np.count_nonzero(stained) < LEAST_PX:
         return None
-    return np.asarray(np.log(np.maximum(stained.mean(0, dtype=np.float64), FAINTEST)))
+    return np.log(np.maximum(cv2.mean(density, stained)[:3], FAINTEST))
 
 
 def learn_appearance(

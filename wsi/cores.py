@@ -1,8 +1,10 @@
 """How many processors this process may use, and work spread over them."""
 
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
 from typing import TypeVar
 
 __all__ = ["each_on_cores", "usable_cores"]
@@ -19,12 +21,34 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def each_on_cores(work: Callable[[Item], object], items: Sequence[Item], name: str) -> None:
-    """Calls `work` with each item, in threads where there are several. Raises what it raises."""
-    threads = min(len(items), MOST_THREADS, usable_cores())
-    if threads < 2:
-        for item in items:
+def each_on_cores(work: Callable[[Item], object], items: Sequence[Item]) -> None:
+    """Calls `work` with each item, on several cores where there are. Raises what it raises.
+
+    The caller works too, beside threads that stay: starting them anew took an eighth of the time of
+    a slide's mask. Where they are busy with somebody else's items it does all by itself.
+    """
+    left = iter(items)
+
+    def take_items() -> None:
+        for item in left:
             work(item)
-        return
-    with ThreadPoolExecutor(threads, name) as pool:
-        list(pool.map(work, items))
+
+    others = min(len(items), MOST_THREADS, usable_cores()) - 1
+    helping = [_helpers().submit(take_items) for _ in range(others)]
+    try:
+        take_items()
+    finally:
+        deque(left, maxlen=0)  # after an error nobody begins another
+        begun = [helper for helper in helping if not helper.cancel()]
+        wait(begun)
+    for helper in begun:
+        helper.result()
+
+
+@cache
+def _helpers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(MOST_THREADS - 1, "cores")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_helpers.cache_clear)  # threads are not forked

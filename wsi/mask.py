@@ -157,7 +157,7 @@ def _in_strips(
     def fill(strip: slice) -> None:
         plane[strip] = function(rgb[strip])
 
-    each_on_cores(fill, strips(rgb), "mask")
+    each_on_cores(fill, strips(rgb))
     return plane
 
 

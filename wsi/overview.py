@@ -77,7 +77,7 @@ def read_box(slide: Slide, level: int, px0: Scale, box: Box) -> NDArray[np.uint8
         _read_block(slide, level, px0, source, rgb[block.y : block.bottom, block.x : block.right])
 
     blocks = list(_blocks(Size(box.width, box.height), _steps(slide, level, px0)))
-    each_on_cores(fill, blocks, "overview")
+    each_on_cores(fill, blocks)
     return rgb
 
 

@@ -136,9 +136,9 @@ def _classified(rgb: NDArray[np.uint8], colour: RGB) -> list[Plane]:
             rim = rule.rim(*channels).view(np.uint8)
             plane[rows] = rim + (rim & plane[rows])
 
-    each_on_cores(find_cores, strips(rgb), "pen")
+    each_on_cores(find_cores, strips(rgb))
     rules = [(plane, rule) for plane, rule in rules if plane.any()]
-    each_on_cores(find_rims, strips(rgb) if rules else [], "pen")
+    each_on_cores(find_rims, strips(rgb) if rules else [])
     return planes
 
 

@@ -40,7 +40,7 @@ def write_heatmap(source: ExportSource, path: Path, *, colormap: str = COLORMAPS
     where = {"origin0": source.heatmap.bounds0[:2], "px0": px0}
     text = {key: f"{x:.12g} {y:.12g}" for key, (x, y) in where.items()}
     strips = _enlarged(values, Style(colormap), enlarge)
-    return write_png(path, size, 4, strips, _about(source) | text, flat=True)
+    return write_png(path, size, 4, strips, _about(source) | text)
 
 
 def _enlarged(values: NDArray[np.float32], style: Style, times: int) -> Iterator[NDArray[np.uint8]]:
