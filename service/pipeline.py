@@ -44,9 +44,8 @@ __all__ = [
 ]
 
 
-ORDER = ("overlay", "ome-zarr", "ome-tiff", "hdf5", "geojson", "regions", "csv", "png", "report")
-"""In which outputs are begun: the dearest first, so that no core waits at the end; the report last,
-since it holds its picture whole."""
+ORDER = ("overlay", "ome-zarr", "report", "ome-tiff", "hdf5", "geojson", "regions", "csv", "png")
+"""In which outputs are begun: the dearest first, so that no core waits at the end."""
 
 SlideOpener = Callable[..., Slide]
 """Opens slides with the arguments of wsi.readers.open_slide()."""

@@ -3,7 +3,9 @@
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, nullcontext
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from service.results import SCORES, work_sha256
 from wsi.errors import StoreIncomplete, StoreMismatch
 from wsi.heap import give_back_memory
 from wsi.slide import Slide
-from wsi.store import ScoreStore
+from wsi.store import RowWriter, ScoreStore
 from wsi.tiler import TileBatch, TilePlan, read_tiles
 
 __all__ = ["Scoring", "Turn"]
@@ -63,23 +65,21 @@ class Scoring:
             self._early.append(scored)
 
     def finish(
-        self, partial: Path, work: Mapping[str, Any], card: ModelCard
+        self, folder: Path, work: Mapping[str, Any], card: ModelCard
     ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
         """In the order of the plan: probabilities, float32 (tiles, classes), and channels by name,
         each float32 (tiles,). Raises Stopped.
 
         Shards go to disk as they are done; what a stopped run left whole is not done again.
         """
-        store, plan, progress = partial / SCORES, self._plan, self._clock.progress
+        store, plan, progress = folder / SCORES, self._plan, self._clock.progress
         if not _is_whole(store):
             channels = channels_of(card, tta=self._tta)
             made_from = {"work_sha256": work_sha256(work), "grid": plan.grid.to_json()}
-            with (
-                self._clock.stage("score", len(plan)),
-                ScoreStore.create(
-                    store, plan.xy0, card.classes, made_from, channels=channels, restart=True
-                ) as writer,
-            ):
+            create = partial(
+                ScoreStore.create, store, plan.xy0, card.classes, made_from, channels=channels
+            )
+            with self._clock.stage("score", len(plan)), self._begun_store(create) as writer:
                 progress.advance(len(plan) - sum(map(len, writer.missing)))
                 for rows in writer.missing:
                     with closing(self._from(rows)) as scores:
@@ -92,6 +92,19 @@ class Scoring:
 
     def close(self) -> None:
         self._all.close()
+
+    def _begun_store(self, create: Callable[..., RowWriter]) -> RowWriter:
+        """While the disk takes a new store, what has begun goes on: no core waits."""
+        if not self._begun:
+            return create(restart=True)
+        with ThreadPoolExecutor(1, "scores") as thread:
+            creating = thread.submit(create, restart=True)
+            try:
+                self.begin(creating.done)
+            except BaseException:
+                creating.result().close()
+                raise
+            return creating.result()
 
     def _from(self, rows: range) -> Generator[ScoredBatch, None, None]:
         if self._begun and rows == range(len(self._plan)):

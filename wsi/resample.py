@@ -2,6 +2,7 @@
 
 import math
 import threading
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,12 +25,13 @@ MOST_KEPT_FLOATS = 1 << 21  # 8 MiB a thread: 830 px a side
 _memory = threading.local()
 
 
+@lru_cache(maxsize=32)
 def area_weights(start: float, stop: float, length: int, count: int) -> "csr_array":
     """Sparse float32 (count, length): row k averages the k-th of `count` equal parts of
     [start, stop) over source pixels 0..length-1, each weighted by how much of it is covered.
 
     What sticks out of 0..length is left out and the rest weighted up; a part that lies outside
-    altogether repeats the nearest pixel. Rows sum to 1.
+    altogether repeats the nearest pixel. Rows sum to 1. Shared: not to be changed.
     """
     from scipy.sparse import csr_array
 
