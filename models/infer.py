@@ -22,6 +22,7 @@ from models.registry import (
     resolve_model,
 )
 from models.speed.tuning import Tuning, find_tuning
+from wsi.heap import collector_paused
 
 __all__ = ["Classifier", "Predictor", "ScoredBatch", "TileBatch", "load_classifier", "score_tiles"]
 
@@ -108,6 +109,18 @@ def load_classifier(
     trust_code: a TorchScript file may run. tuning: how to compute, or the folder where that of this
     machine is looked for; another precision than `auto` wins over it. Raises ModelError.
     """
+    with collector_paused():
+        return _load(model, device, batch_size, precision, trust_code, tuning)
+
+
+def _load(
+    model: str | Path,
+    device: str,
+    batch_size: int | None,
+    precision: str,
+    trust_code: bool,
+    tuning: Tuning | Path | None,
+) -> Classifier:
     card, weights = resolve_model(model)
     if card.architecture == ENSEMBLE:
         from models.ensemble.classifier import load_ensemble

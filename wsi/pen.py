@@ -144,8 +144,9 @@ def _classified(rgb: NDArray[np.uint8], colour: RGB) -> list[Plane]:
 
 def _densities(rgb: NDArray[np.uint8], colour: RGB) -> list[Plane]:
     """Optical densities in red, green and blue."""
-    density = optical_density(rgb, colour)
-    return [np.ascontiguousarray(density[..., i]) for i in range(3)]
+    import cv2
+
+    return [np.asarray(plane, np.uint8) for plane in cv2.split(optical_density(rgb, colour))]
 
 
 def _strokes(plane: Plane, mpp: float) -> Plane:
@@ -157,6 +158,8 @@ def _strokes(plane: Plane, mpp: float) -> Plane:
     """
     import cv2
 
+    if not plane.any():
+        return plane
     core = np.asarray(cv2.erode((plane == 2).astype(np.uint8), np.ones((3, 3))), np.uint8)
     if not core.any():
         return core

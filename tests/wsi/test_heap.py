@@ -1,7 +1,10 @@
+import gc
 import subprocess
 import sys
 
 import pytest
+
+from wsi.heap import collector_paused
 
 FREED = """
 from wsi.heap import give_back_memory
@@ -22,3 +25,22 @@ print(before - resident_mib())
 def test_memory_that_was_freed_goes_back_to_the_system() -> None:
     given_back_mib = subprocess.check_output([sys.executable, "-c", FREED], text=True)
     assert int(given_back_mib) > 150
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+def test_the_collector_pauses_and_is_then_as_it_was(is_on: bool) -> None:
+    found: list[bool] = []
+
+    @collector_paused()
+    def fail() -> None:
+        found.append(gc.isenabled())
+        raise KeyError
+
+    (gc.enable if is_on else gc.disable)()
+    try:
+        with pytest.raises(KeyError):
+            fail()
+        assert found == [False]
+        assert gc.isenabled() == is_on
+    finally:
+        gc.enable()
