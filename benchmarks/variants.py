@@ -6,7 +6,8 @@ patients is a table: python -m benchmarks.recipes RUNS FOLDER --part validation
 
 The schedule is shorter than the recipe's: variants are for comparing with each other. `seed-1` and
 `seed-2` change nothing but the seed: differences of their size mean nothing. Those called `full`
-have the recipe's schedule. `taught` learns from two of them, which have to be trained by then.
+have the recipe's schedule. `taught` and `full-taught` learn from others of them, which
+have to be trained by then.
 """
 
 import argparse
@@ -62,6 +63,12 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "resnet34": ("architecture=resnet34",),
     "convnext": ("architecture=convnext_pico", *ADAMW),
     "taught": (*HALF, "teach.teachers=['full-no-colour', 'full-half-colour']", "teach.share=0.7"),
+    "full-taught": (
+        *FULL,
+        *HALF,
+        "teach.teachers=['full-no-colour', 'full-half-colour', 'full-half-colour-1']",
+        "teach.share=0.7",
+    ),
     "full-no-colour": (*FULL, *NO_COLOUR),
     "full-half-colour": (*FULL, *HALF),
     "full-half-colour-1": (*FULL, *HALF, "seed=1"),
