@@ -65,9 +65,9 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "taught": (*HALF, "teach.teachers=['full-no-colour', 'full-half-colour']", "teach.share=0.7"),
     "full-taught": (
         *FULL,
-        *HALF,
-        "teach.teachers=['full-no-colour', 'full-half-colour', 'full-half-colour-1']",
+        "teach.teachers=['full-no-colour', 'full-half-colour']",
         "teach.share=0.7",
+        "teach.true_colours=true",
     ),
     "full-no-colour": (*FULL, *NO_COLOUR),
     "full-half-colour": (*FULL, *HALF),

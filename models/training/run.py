@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +86,10 @@ class Run:
 
     def step(self, rgb: UInt8Array, label: Int64Array, epoch: int, step: int, rate: float) -> float:
         """One batch, uint8 (n, h, w, 3), at a learning rate; returns its loss."""
-        pixels, target = self._prepare(rgb, label, epoch, step)
+        pixels, shown, target = self._prepare(rgb, label, epoch, step)
         self.seed_layers(epoch, step)
         with self.descent.forwarding() as network:
-            taught = self.teachers.teach(pixels, target) if self.teachers else target
+            taught = self.teachers.teach(shown, target) if self.teachers else target
             loss = self._loss(network(pixels), taught)
         return self.descent.step(loss, rate)
 
@@ -130,19 +130,29 @@ class Run:
 
     def _prepare(
         self, rgb: UInt8Array, label: Int64Array, epoch: int, step: int
-    ) -> tuple[Tensor, Tensor]:
-        """Augmented and mixed pixels, normalised, and the soft target (n, classes)."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Augmented and mixed pixels, normalised, those that teachers are shown, and the soft
+        target (n, classes)."""
         config = self.config
         rng = np.random.default_rng(draw_seed(config, self.processes, epoch, step))
-        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        pixels, learned = self.feed.augmented(rgb, label, config.crop_px(epoch), generator)
+        seed, crop_px = int(rng.integers(2**62)), config.crop_px(epoch)
+        generator = torch.Generator().manual_seed(seed)
+        pixels, learned = self.feed.augmented(rgb, label, crop_px, generator)
+        seen = [pixels]
+        if self.teachers and config.teach.true_colours:  # the same places, turns and crops
+            same, uncoloured = (
+                torch.Generator().manual_seed(seed),
+                replace(config.augment, colours=0.0),
+            )
+            seen.append(self.feed.augmented(rgb, label, crop_px, same, uncoloured)[0])
         target = functional.one_hot(learned, len(config.classes)).float()
         if config.mixup:
             share = float(rng.beta(config.mixup, config.mixup))
             order = torch.randperm(len(pixels), generator=generator).to(pixels.device)
-            pixels = torch.lerp(pixels[order], pixels, share)
+            seen = [torch.lerp(one[order], one, share) for one in seen]
             target = torch.lerp(target[order], target, share)
-        return self.feed.normalised(pixels), target
+        normal = [self.feed.normalised(one) for one in seen]
+        return normal[0], normal[-1], target
 
 
 def draw_seed(config: TrainConfig, processes: Processes, epoch: int, step: int) -> list[int]:

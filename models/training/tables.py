@@ -111,11 +111,13 @@ class FewShotConfig:
 class TeachConfig:
     """Distillation (models.training.teaching). teachers: names of recipes whose finished runs lie
     in the same folder of runs; none: only the labels teach. share: of the teachers' mean answer in
-    what is learned, 0 to 1; the label has the rest.
+    what is learned, 0 to 1; the label has the rest. true_colours: teachers are shown the tiles
+    before `augment` changes their colours, the learner after.
     """
 
     teachers: tuple[str, ...] = ()
     share: float = 0.5
+    true_colours: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self, {"share": (0, 1)}, "teach")

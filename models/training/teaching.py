@@ -1,7 +1,8 @@
 """Distillation: a network learns what others answer, beside the labels.
 
 Hinton et al. 2015, arXiv:1503.02531. Teachers and learner see the very same augmented and mixed
-pixels in every step: Beyer et al. 2022, arXiv:2106.05237.
+pixels in every step: Beyer et al. 2022, arXiv:2106.05237. With `true_colours` all but the changes
+of colour: what teachers say of a tile is then learned of it under every lamp.
 """
 
 from __future__ import annotations

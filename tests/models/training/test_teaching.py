@@ -9,7 +9,11 @@ from torch import Tensor, nn
 from models.card import read_card
 from models.errors import DatasetError, WeightsError
 from models.recipe import TeachConfig, TrainConfig
+from models.registry import build
 from models.train import TrainProgress, train
+from models.training.augment import AugmentConfig
+from models.training.parallel import Processes
+from models.training.run import Run
 from models.training.teaching import Teachers, read_teachers
 from tests.models.training_runs import (
     COLOUR,
@@ -157,3 +161,41 @@ def test_a_teacher_of_another_split_is_refused(data: Path, runs: Path, tmp_path:
 def test_a_share_beyond_one_is_refused():
     with pytest.raises(DatasetError, match=r"teach\.share is 1\.5"):
         TeachConfig(share=1.5)
+
+
+class Watching(nn.Module):
+    """Keeps what it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: list[Tensor] = []
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        self.shown.append(pixels.clone())
+        return torch.zeros(len(pixels), 2)
+
+
+def shown_to_teachers(config: TrainConfig) -> Tensor:
+    """The pixels of one step."""
+    teacher = Watching()
+    rgb = torch.randint(0, 256, (6, 50, 50, 3), generator=torch.Generator().manual_seed(0))
+    label = torch.tensor([0, 1] * 3).numpy()
+    run = Run(
+        build(config.architecture, 2),
+        config,
+        label,
+        Processes(CPU),
+        Teachers([teacher], share=1.0),
+    )
+    run.step(rgb.to(torch.uint8).numpy(), label, epoch=0, step=0, rate=0.01)
+    return teacher.shown[0]
+
+
+def test_teachers_are_shown_true_colours_in_the_same_places():
+    """What a recipe without changes of colour would show them: covered and turned alike."""
+    changing = replace(LEARNER, augment=AugmentConfig(white=0.5, warp=1.0))
+    plain = replace(changing, augment=replace(changing.augment, colours=0.0))
+    true = replace(changing, teach=replace(LEARNER.teach, true_colours=True))
+
+    assert not torch.allclose(shown_to_teachers(changing), shown_to_teachers(plain), atol=0.01)
+    torch.testing.assert_close(shown_to_teachers(true), shown_to_teachers(plain))
