@@ -213,6 +213,8 @@ class TrainConfig:
             del said["augment"]["blank_class"]
         if self.augment.colours == 1:
             del said["augment"]["colours"]
+        if not self.teach.true_colours:
+            del said["teach"]["true_colours"]
         return json.dumps(said, sort_keys=True)
 
 

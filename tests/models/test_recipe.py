@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import DatasetError
-from models.recipe import FewShotConfig, TrainConfig, parse_changes, read_recipe
+from models.recipe import FewShotConfig, TeachConfig, TrainConfig, parse_changes, read_recipe
 from models.training.augment import AugmentConfig
 
 
@@ -170,6 +170,8 @@ def test_what_older_recipes_say_of_the_training_is_what_they_said(tmp_path: Path
     assert digest.startswith("737ae7d88220e48b")
     named = replace(read_recipe("idc-resnet18"), augment=AugmentConfig(blank_class="idc"))
     assert '"blank_class": "idc"' in named.to_json()
+    taught = replace(named, teach=TeachConfig(true_colours=True))
+    assert '"true_colours": true' in taught.to_json()
 
 
 def test_an_unknown_name_lists_the_known_recipes():
