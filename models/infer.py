@@ -91,6 +91,7 @@ class ScoredBatch:
     prob: Float32Array
 
 
+@collector_paused()
 def load_classifier(
     model: str | Path,
     device: str = "auto",
@@ -109,18 +110,6 @@ def load_classifier(
     trust_code: a TorchScript file may run. tuning: how to compute, or the folder where that of this
     machine is looked for; another precision than `auto` wins over it. Raises ModelError.
     """
-    with collector_paused():
-        return _load(model, device, batch_size, precision, trust_code, tuning)
-
-
-def _load(
-    model: str | Path,
-    device: str,
-    batch_size: int | None,
-    precision: str,
-    trust_code: bool,
-    tuning: Tuning | Path | None,
-) -> Classifier:
     card, weights = resolve_model(model)
     if card.architecture == ENSEMBLE:
         from models.ensemble.classifier import load_ensemble

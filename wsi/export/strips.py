@@ -25,7 +25,7 @@ Strips = Iterable[NDArray[np.uint8]]
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 COLOUR_TYPES = {1: 0, 3: 2, 4: 6}  # of a PNG, by channels: grey, RGB, RGBA
 FILTER_UP = 2
-PACKING = 1  # level of ISA-L: 2 and 3 take longer and are hardly smaller
+PACKING = 1  # level of ISA-L: 2 takes longer and is hardly smaller
 
 
 def spans_of_rows(size: Size) -> Iterator[tuple[int, int]]:
