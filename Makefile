@@ -16,7 +16,7 @@ help:  ## this list
 
 install: $(INSTALLED)  ## .venv with everything that users and developers need
 
-$(INSTALLED): pyproject.toml
+$(INSTALLED): pyproject.toml setup.py wsi/_area.c
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 to 3.13 is needed; this is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12 ..." if not (3, 11) <= sys.version_info[:2] <= (3, 13) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
@@ -68,5 +68,5 @@ docker-rehearsal:  ## the images' install steps in a Debian root (as root; needs
 	$(PYTHON) docker/rehearse.py docker/worker.Dockerfile --check 'wsi doctor'
 
 clean:  ## removes what was made, .venv too
-	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
+	rm -rf $(VENV) wsi/*.so demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
 	cd service/viewer && rm -rf dist dist.partial node_modules .test

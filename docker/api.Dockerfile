@@ -6,7 +6,8 @@ SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 # Versions come from the release that the base image pins.
 # hadolint ignore=DL3008
 RUN apt-get update \
- && apt-get install --yes --no-install-recommends python3 python3-venv nodejs npm \
+ && apt-get install --yes --no-install-recommends \
+    python3 python3-venv python3-dev gcc libc6-dev nodejs npm \
  && rm -rf /var/lib/apt/lists/*
 RUN python3 -m venv /build
 COPY . /source

@@ -27,7 +27,9 @@ HOST_SETTINGS = ("PIP_", "SSL_CERT_", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE
 
 HOST_FILES = ("/etc/resolv.conf", "/etc/ssl/certs/ca-certificates.crt", "/etc/pip.conf")
 
-LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "node_modules", "dist", "*.egg-info", "*_cache")
+LEFT_OUT = shutil.ignore_patterns(
+    ".git", ".venv", "node_modules", "dist", "*.egg-info", "*_cache", "*.so"
+)
 
 
 @dataclass

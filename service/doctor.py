@@ -52,6 +52,7 @@ def examine(
         "system": platform.platform(),
         "cores": usable_cores(),  # of this process
         "libraries": {name: _version(name) for name in LIBRARIES},
+        "averages": _averages(),
         "readers": _readers(),
         "devices": _devices(),
         "models": _models(),
@@ -66,6 +67,12 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "not installed"
+
+
+def _averages() -> str:
+    from wsi.resample import is_compiled
+
+    return "compiled" if is_compiled() else "SciPy's: no C compiler was there at the installation"
 
 
 def _readers() -> dict[str, str]:

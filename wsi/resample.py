@@ -1,23 +1,24 @@
 """Area averages: each output pixel is the mean of exactly the source area that it covers."""
 
-import math
 import threading
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
+from wsi.weights import Weights, area_weights
+
+try:
+    from wsi import _area
+except ImportError:  # built without a compiler: SciPy gives the same bits, more slowly
+    _area = None  # type: ignore[assignment]
 
 __all__ = [
     "area_average",
-    "area_weights",
     "average_box",
+    "average_by_scipy",
     "average_cells",
-    "covered_weights",
-    "linear_weights",
+    "is_compiled",
 ]
 
 MOST_KEPT_FLOATS = 1 << 21  # 8 MiB a thread: 830 px a side
@@ -25,90 +26,43 @@ MOST_KEPT_FLOATS = 1 << 21  # 8 MiB a thread: 830 px a side
 _memory = threading.local()
 
 
-@lru_cache(maxsize=32)
-def area_weights(start: float, stop: float, length: int, count: int) -> "csr_array":
-    """Sparse float32 (count, length): row k averages the k-th of `count` equal parts of
-    [start, stop) over source pixels 0..length-1, each weighted by how much of it is covered.
-
-    What sticks out of 0..length is left out and the rest weighted up; a part that lies outside
-    altogether repeats the nearest pixel. Rows sum to 1. Shared: not to be changed.
-    """
-    from scipy.sparse import csr_array
-
-    edges = np.clip(np.linspace(start, stop, count + 1), 0, length)
-    first = np.minimum(np.floor(edges[:-1]).astype(np.int64), length - 1)
-    last = np.maximum(np.ceil(edges[1:]).astype(np.int64), first + 1)
-    taps = last - first
-    indptr = np.concatenate([[0], np.cumsum(taps)])
-    row = np.repeat(np.arange(count), taps)
-    pixel = np.arange(indptr[-1]) - indptr[row] + first[row]
-    covered = np.minimum(edges[row + 1], pixel + 1) - np.maximum(edges[row], pixel)
-    empty = (edges[1:] <= edges[:-1])[row]
-    covered = np.where(empty, pixel == first[row], np.maximum(covered, 0))
-    weights = covered / np.add.reduceat(covered, indptr[:-1])[row]
-    return csr_array((weights.astype(np.float32), pixel, indptr), shape=(count, length))
-
-
-def covered_weights(
-    start: float, stop: float, length: int, count: int, edge: float = math.inf
-) -> "csr_array":
-    """As area_weights, but nothing is weighted up: what lies beyond `edge` weighs nothing, so that
-    the rows there sum to less than 1 and the rest is background.
-
-    The last pixel reaches as far as `edge`, where that lies beyond it: writers cut levels short.
-    0 <= start.
-    """
-    from scipy.sparse import csr_array
-
-    edges = np.minimum(np.linspace(start, stop, count + 1), edge)
-    first = np.minimum(np.floor(edges[:-1]).astype(np.int64), length - 1)
-    last = np.clip(np.ceil(edges[1:]).astype(np.int64), first + 1, length)
-    taps = last - first
-    indptr = np.concatenate([[0], np.cumsum(taps)])
-    row = np.repeat(np.arange(count), taps)
-    pixel = np.arange(indptr[-1]) - indptr[row] + first[row]
-    pixel_stop = np.where(pixel == length - 1, np.inf, pixel + 1)
-    covered = np.minimum(edges[row + 1], pixel_stop) - np.maximum(edges[row], pixel)
-    weights = np.maximum(covered, 0) * count / (stop - start)
-    return csr_array((weights.astype(np.float32), pixel, indptr), shape=(count, length))
-
-
-def linear_weights(
-    start: float, stop: float, length: int, count: int, edge: float = math.inf
-) -> "csr_array":
-    """As covered_weights, for enlarging: each output pixel's centre lies between two source pixels'
-    centres and mixes the two; a centre at or beyond `edge` weighs nothing.
-    """
-    from scipy.sparse import csr_array
-
-    centres = start + (np.arange(count) + 0.5) * (stop - start) / count
-    below = np.floor(centres - 0.5)
-    part = centres - 0.5 - below
-    pixel = np.clip(np.stack([below, below + 1], axis=1), 0, length - 1).astype(np.int64)
-    weights = np.stack([1 - part, part], axis=1) * (centres < edge)[:, None]
-    indptr = np.arange(count + 1) * 2
-    flat = weights.astype(np.float32).ravel()
-    return csr_array((flat, pixel.ravel(), indptr), shape=(count, length))
-
-
 def area_average(
     rgb: NDArray[np.uint8],
-    rows: "csr_array",
-    columns: "csr_array",
+    rows: Weights,
+    columns: Weights,
     background: tuple[int, int, int] | None = None,
 ) -> NDArray[np.uint8]:
-    """uint8 (h, w, 3) to (rows' count, columns' count, 3) by weights of the functions above.
+    """uint8 (h, w, 3) to (rows.count, columns.count, 3).
 
     background: what fills up weights that do not sum to 1.
     """
+    if _area is None or background is not None or rgb.strides[1:] != (3, 1):
+        return average_by_scipy(rgb, rows, columns, background)
+    out = np.empty((rows.count, columns.count, 3), np.uint8)
+    _area.average(rgb, rows.arrays, columns.arrays, out)
+    return out
+
+
+def is_compiled() -> bool:
+    """Whether a C compiler was there when this was built."""
+    return _area is not None
+
+
+def average_by_scipy(
+    rgb: NDArray[np.uint8],
+    rows: Weights,
+    columns: Weights,
+    background: tuple[int, int, int] | None = None,
+) -> NDArray[np.uint8]:
+    """area_average() without what is compiled: the same numbers, on x86-64 the same bits."""
     width, channels = rgb.shape[1:]
-    down: NDArray[np.float32] = rows @ _as_floats(rgb)
-    mean: Any = columns @ _swap_axes(down, width, channels)
-    mean = _swap_axes(mean, rows.shape[0], channels)
+    down: NDArray[np.float32] = rows.sparse() @ _as_floats(rgb)
+    mean: Any = columns.sparse() @ _swap_axes(down, width, channels)
+    mean = _swap_axes(mean, rows.count, channels)
     mean += np.float32(0.5)
-    mean = mean.reshape(rows.shape[0], columns.shape[0], channels)
+    mean = mean.reshape(rows.count, columns.count, channels)
     if background is not None:
-        outside = 1 - np.multiply.outer(rows.sum(axis=1), columns.sum(axis=1))
+        outside = 1 - np.multiply.outer(rows.sums(), columns.sums())
         mean += np.maximum(outside, 0)[..., None] * np.array(background, np.float32)
     return np.asarray(mean.astype(np.uint8))
 
@@ -142,8 +96,8 @@ def average_box(
     height, width = rgb.shape[:2]
     edges = (left, top, right, bottom)
     is_inside = 0 <= left < right <= width and 0 <= top < bottom <= height
-    is_shrunk = bottom - top >= rows and right - left >= columns
-    if not (is_inside and is_shrunk and all(float(edge).is_integer() for edge in edges)):
+    is_whole = all(float(edge).is_integer() for edge in edges)
+    if not (is_inside and is_whole and (bottom - top) % rows == (right - left) % columns == 0):
         down = area_weights(top, bottom, height, rows)
         return area_average(rgb, down, area_weights(left, right, width, columns))
     part = rgb[int(top) : int(bottom), int(left) : int(right)]
@@ -151,10 +105,7 @@ def average_box(
 
 
 def _shrink(rgb: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """By OpenCV, whose area average is exact from whole pixels to whole pixels.
-
-    1875 to 1300 px: 16 ms, area_average() 72 ms. In float32, since on uint8 halves go to even.
-    """
+    """Whole pixels to one, by OpenCV: in float32, since on uint8 halves go to even."""
     import cv2
 
     mean: Any = cv2.resize(rgb.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA)

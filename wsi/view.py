@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from wsi.errors import InvalidOption, StoreIncomplete
 from wsi.geometry import Box, Mpp, Scale, Size, round_half_up
-from wsi.resample import area_weights
 from wsi.store import open_heatmap
+from wsi.weights import area_weights
 
 __all__ = ["Cell", "HeatmapView"]
 
@@ -183,8 +183,8 @@ def _mean(
 ) -> NDArray[np.float32]:
     """Area means of the cells that are not NaN."""
     height, width = cells.shape
-    rows = area_weights(down.start - top, down.stop - top, height, down.count)
-    columns = area_weights(across.start - left, across.stop - left, width, across.count)
+    rows = area_weights(down.start - top, down.stop - top, height, down.count).sparse()
+    columns = area_weights(across.start - left, across.stop - left, width, across.count).sparse()
     known = np.isfinite(cells)
     weight = (columns @ (rows @ known.astype(np.float32)).T).T
     total = (columns @ (rows @ np.where(known, cells, 0)).T).T

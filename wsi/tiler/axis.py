@@ -2,15 +2,11 @@
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi.resample import covered_weights, linear_weights
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
+from wsi.weights import Weights, covered_weights, linear_weights
 
 __all__ = ["AxisPlan"]
 
@@ -78,7 +74,7 @@ class AxisPlan:
         """Reaches beyond the bounds."""
         return bool(self.stop[i] > self.edge + WHOLE)
 
-    def weights(self, i: int, count: int) -> "csr_array":
+    def weights(self, i: int, count: int) -> Weights:
         """(count, last - first): how much of each pixel goes into each pixel of the tile."""
         first, edge = float(self.first[i]), self.edge if self.is_cut(i) else np.inf
         return _weights(
@@ -94,6 +90,6 @@ class AxisPlan:
 @lru_cache(maxsize=4096)
 def _weights(
     start: float, stop: float, length: int, count: int, edge: float, enlarged: bool
-) -> "csr_array":
+) -> Weights:
     make = linear_weights if enlarged else covered_weights
     return make(start, stop, length, count, edge)

@@ -42,8 +42,8 @@ def average_rows(
     """Those rows of a tile, from its pixels of `top` (counted from its first) and further down."""
     tile_px = plan.grid.tile_px
     down, across = plan.rows.weights(row, tile_px), plan.columns.weights(column, tile_px)
-    if len(pixels) < down.shape[1]:
-        down = down[rows, top : top + len(pixels)]
+    if len(pixels) < down.length:
+        down = down.part(rows, top, len(pixels))
     is_cut = plan.rows.is_cut(row) or plan.columns.is_cut(column)
     return area_average(pixels, down, across, background if is_cut else None)
 
