@@ -19,6 +19,7 @@ install: $(INSTALLED)  ## .venv with everything that users and developers need
 $(INSTALLED): pyproject.toml setup.py wsi/_area.c
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 to 3.13 is needed; this is " + sys.version.split()[0] + "; name another one: make PYTHON=python3.12 ..." if not (3, 11) <= sys.version_info[:2] <= (3, 13) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	rm -f wsi/*.so
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	-@$(BIN)/python -m service.viewer.build
 	@touch $@

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import sysconfig
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -24,19 +25,22 @@ class BuildWithViewer(build_py):
         super().run()
 
 
+# One file serves all Pythons from 3.11 on, but for those without an interpreter's lock.
+IS_LIMITED = not sysconfig.get_config_var("Py_GIL_DISABLED")
+
 # A machine without a C compiler gets a package that averages by SciPy, to the same bits: hence no
-# multiplications and additions fused into one. One file serves all Pythons from 3.11 on.
+# multiplications and additions fused into one.
 AVERAGES = Extension(
     "wsi._area",
     ["wsi/_area.c"],
-    define_macros=[("Py_LIMITED_API", "0x030B0000")],
+    define_macros=[("Py_LIMITED_API", "0x030B0000")] if IS_LIMITED else [],
     extra_compile_args=["-O3", "-ffp-contract=off"] if os.name == "posix" else [],
-    py_limited_api=True,
+    py_limited_api=IS_LIMITED,
     optional=True,
 )
 
 setup(
     cmdclass={"build_py": BuildWithViewer},
     ext_modules=[AVERAGES],
-    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if IS_LIMITED else {},
 )

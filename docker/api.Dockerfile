@@ -14,7 +14,8 @@ COPY . /source
 WORKDIR /source
 # the page is built into the wheel; the first command fails where it cannot be
 RUN npm --prefix service/viewer ci --no-audit --no-fund && npm --prefix service/viewer run build
-RUN /build/bin/pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
+RUN /build/bin/pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
+ && python3 -m zipfile --list /wheels/*.whl | grep 'wsi/_area.*so' # what is compiled
 
 FROM debian:13.1-slim
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]

@@ -16,7 +16,8 @@ RUN python3 -m venv /build
 COPY . /source
 WORKDIR /source
 # without Node no page is built, and a worker shows none
-RUN /build/bin/pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
+RUN /build/bin/pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
+ && python3 -m zipfile --list /wheels/*.whl | grep 'wsi/_area.*so' # what is compiled
 
 FROM debian:13.1-slim
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]

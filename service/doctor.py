@@ -70,9 +70,10 @@ def _version(name: str) -> str:
 
 
 def _averages() -> str:
-    from wsi.resample import is_compiled
+    from wsi.resample import why_not_compiled
 
-    return "compiled" if is_compiled() else "SciPy's: no C compiler was there at the installation"
+    reason = why_not_compiled()
+    return f"by SciPy: {reason}" if reason else "compiled"
 
 
 def _readers() -> dict[str, str]:

@@ -18,10 +18,12 @@
 typedef float Lanes __attribute__((vector_size(LANES * sizeof(float))));
 
 /* A copy of a function for each kind of processor, chosen when the module is loaded. */
-#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__GLIBC__)
-#define FOR_EACH_PROCESSOR __attribute__((target_clones("arch=x86-64-v4", "avx2", "default")))
-#else
+#if defined(__clang__) || !defined(__x86_64__) || !defined(__GLIBC__)
 #define FOR_EACH_PROCESSOR
+#elif __GNUC__ >= 12
+#define FOR_EACH_PROCESSOR __attribute__((target_clones("arch=x86-64-v4", "avx2", "default")))
+#else /* does not know x86-64-v4 yet */
+#define FOR_EACH_PROCESSOR __attribute__((target_clones("avx2", "default")))
 #endif
 
 /* Sparse rows: the result's k-th pixel is the sum of values[t] * pixel[indices[t]] over
@@ -117,7 +119,7 @@ static void release_weights(Weights *weights)
         PyBuffer_Release(&weights->buffers[--weights->held]);
 }
 
-/* A flat buffer of `format`, 4 bytes each; the number of them, or -1 with an exception. */
+/* A flat buffer of one of `formats`, 4 bytes each; the number of them, or -1 with an exception. */
 static Py_ssize_t hold(Weights *weights, PyObject *array, const char *formats)
 {
     Py_buffer *buffer = &weights->buffers[weights->held];
@@ -137,7 +139,7 @@ static int hold_weights(Weights *weights, PyObject *triple, Py_ssize_t length)
 {
     PyObject *indptr, *indices, *values;
     weights->held = 0;
-    if (!PyArg_ParseTuple(triple, "OOO", &indptr, &indices, &values))
+    if (!PyArg_ParseTuple(triple, "OOO;weights are (indptr, indices, values)", &indptr, &indices, &values))
         return -1;
     const Py_ssize_t borders = hold(weights, indptr, "il");
     const Py_ssize_t taps = borders < 0 ? -1 : hold(weights, indices, "il");
@@ -198,8 +200,8 @@ static PyObject *average_held(const Py_buffer *rgb, const Weights *rows, const W
 PyDoc_STRVAR(average_doc,
 "average(rgb, rows, columns, out)\n--\n\n"
 "Fills `out`, uint8 (rows, columns, 3), with weighted sums of `rgb`, uint8 (h, w, 3), rounded.\n\n"
-"rows, columns: (indptr int32, indices int32, values float32) of sparse rows that sum to 1 at most.\n"
-"Raises TypeError, ValueError.");
+"rows, columns: (indptr int32, indices int32, values float32) of sparse rows that sum to 1 at most,\n"
+"not to be changed meanwhile: other threads go on. Raises TypeError, ValueError.");
 
 static PyObject *area_average(PyObject *module, PyObject *args)
 {

@@ -1,10 +1,8 @@
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 _Weights = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]
 
 def average(
-    rgb: NDArray[np.uint8], rows: _Weights, columns: _Weights, out: NDArray[Any]
+    rgb: NDArray[np.uint8], rows: _Weights, columns: _Weights, out: NDArray[np.uint8]
 ) -> None: ...

@@ -1,6 +1,7 @@
 """Area averages: each output pixel is the mean of exactly the source area that it covers."""
 
 import threading
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -8,22 +9,29 @@ from numpy.typing import NDArray
 
 from wsi.weights import Weights, area_weights
 
-try:
-    from wsi import _area
-except ImportError:  # built without a compiler: SciPy gives the same bits, more slowly
-    _area = None  # type: ignore[assignment]
-
 __all__ = [
     "area_average",
     "average_box",
     "average_by_scipy",
     "average_cells",
-    "is_compiled",
+    "why_not_compiled",
 ]
 
 MOST_KEPT_FLOATS = 1 << 21  # 8 MiB a thread: 830 px a side
 
 _memory = threading.local()
+
+
+def _load() -> tuple[Any, str]:
+    """What is compiled, or None and why: then SciPy computes the same, more slowly."""
+    try:
+        from wsi import _area
+    except ImportError as error:
+        return None, str(error)
+    return _area, ""
+
+
+_area, _import_error = _load()
 
 
 def area_average(
@@ -34,8 +42,11 @@ def area_average(
 ) -> NDArray[np.uint8]:
     """uint8 (h, w, 3) to (rows.count, columns.count, 3).
 
-    background: what fills up weights that do not sum to 1.
+    background: what fills up weights that do not sum to 1. Raises ValueError where the weights are
+    of other pixels than `rgb` has.
     """
+    if rgb.shape[:2] != (rows.length, columns.length):
+        raise ValueError(f"weights of {rows.length} x {columns.length} px, not {rgb.shape[:2]}")
     if _area is None or background is not None or rgb.strides[1:] != (3, 1):
         return average_by_scipy(rgb, rows, columns, background)
     out = np.empty((rows.count, columns.count, 3), np.uint8)
@@ -43,9 +54,13 @@ def area_average(
     return out
 
 
-def is_compiled() -> bool:
-    """Whether a C compiler was there when this was built."""
-    return _area is not None
+def why_not_compiled() -> str | None:
+    """What keeps area_average() from its compiled part; None where nothing does."""
+    if _area is not None:
+        return None
+    if find_spec("wsi._area") is None:
+        return "wsi._area was not built, which needs a C compiler and Python's headers"
+    return f"wsi._area cannot be loaded: {_import_error}"
 
 
 def average_by_scipy(
@@ -54,15 +69,15 @@ def average_by_scipy(
     columns: Weights,
     background: tuple[int, int, int] | None = None,
 ) -> NDArray[np.uint8]:
-    """area_average() without what is compiled: the same numbers, on x86-64 the same bits."""
+    """area_average() without what is compiled: with SciPy's own wheels for x86-64 the same bits."""
     width, channels = rgb.shape[1:]
-    down: NDArray[np.float32] = rows.sparse() @ _as_floats(rgb)
-    mean: Any = columns.sparse() @ _swap_axes(down, width, channels)
+    down: NDArray[np.float32] = rows.sparse @ _as_floats(rgb)
+    mean: Any = columns.sparse @ _swap_axes(down, width, channels)
     mean = _swap_axes(mean, rows.count, channels)
     mean += np.float32(0.5)
     mean = mean.reshape(rows.count, columns.count, channels)
     if background is not None:
-        outside = 1 - np.multiply.outer(rows.sums(), columns.sums())
+        outside = 1 - np.multiply.outer(rows.sums, columns.sums)
         mean += np.maximum(outside, 0)[..., None] * np.array(background, np.float32)
     return np.asarray(mean.astype(np.uint8))
 

@@ -183,8 +183,8 @@ def _mean(
 ) -> NDArray[np.float32]:
     """Area means of the cells that are not NaN."""
     height, width = cells.shape
-    rows = area_weights(down.start - top, down.stop - top, height, down.count).sparse()
-    columns = area_weights(across.start - left, across.stop - left, width, across.count).sparse()
+    rows = area_weights(down.start - top, down.stop - top, height, down.count).sparse
+    columns = area_weights(across.start - left, across.stop - left, width, across.count).sparse
     known = np.isfinite(cells)
     weight = (columns @ (rows @ known.astype(np.float32)).T).T
     total = (columns @ (rows @ np.where(known, cells, 0)).T).T

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +17,7 @@ __all__ = ["Weights", "area_weights", "covered_weights", "linear_weights"]
 @dataclass(frozen=True, eq=False)
 class Weights:
     """Sparse rows, (count, length): the k-th pixel of a result is the sum of values[t] times source
-    pixel indices[t], over indptr[k] <= t < indptr[k + 1]. Arrays are shared: not to be changed."""
+    pixel indices[t], over indptr[k] <= t < indptr[k + 1]. The arrays are shared and read only."""
 
     indptr: NDArray[np.int32]  # (count + 1,)
     indices: NDArray[np.int32]
@@ -34,18 +34,22 @@ class Weights:
         return self.indptr, self.indices, self.values
 
     def part(self, rows: slice, first: int, length: int) -> "Weights":
-        """Of these rows, which need no other pixels than the `length` from `first` on."""
+        """Of these rows, which follow each other and need no other pixels than the `length` from
+        `first` on. Raises ValueError."""
         start, stop, _ = rows.indices(self.count)
         borders = self.indptr[start : stop + 1]
         taps = slice(borders[0], borders[-1])
-        return Weights(
-            borders - borders[0], self.indices[taps] - np.int32(first), self.values[taps], length
-        )
+        indices = self.indices[taps] - np.int32(first)
+        if indices.min(initial=0) < 0 or indices.max(initial=-1) >= length:
+            raise ValueError(f"rows {start} to {stop} need more than {length} pixels from {first}")
+        return Weights(borders - borders[0], indices, self.values[taps], length)
 
+    @cached_property
     def sums(self) -> NDArray[np.float32]:
         """(count,): 1 where a pixel of the result is made of source pixels alone."""
-        return np.asarray(self.sparse().sum(axis=1), np.float32)
+        return np.asarray(self.sparse.sum(axis=1), np.float32)
 
+    @cached_property
     def sparse(self) -> "csr_array":
         """The same for SciPy, float32."""
         from scipy.sparse import csr_array
@@ -114,6 +118,9 @@ def linear_weights(
 def _weights(
     values: NDArray[np.float64], indices: NDArray[np.int64], indptr: NDArray[np.int64], length: int
 ) -> Weights:
-    return Weights(
+    made = Weights(
         indptr.astype(np.int32), indices.astype(np.int32), values.astype(np.float32), length
     )
+    for array in made.arrays:
+        array.setflags(write=False)
+    return made

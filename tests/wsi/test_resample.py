@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from wsi import resample
-from wsi.resample import area_average, average_box, is_compiled
+from wsi.resample import area_average, average_box, why_not_compiled
 from wsi.weights import area_weights
 
 
@@ -13,8 +13,8 @@ from wsi.weights import area_weights
 def averages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "by SciPy":
         monkeypatch.setattr(resample, "_area", None)
-    elif not is_compiled():
-        pytest.skip("built without a C compiler")
+    elif why_not_compiled():
+        pytest.skip(str(why_not_compiled()))
 
 
 def brute_weights(start: float, stop: float, length: int, count: int) -> NDArray[np.float64]:
@@ -40,12 +40,12 @@ def brute_weights(start: float, stop: float, length: int, count: int) -> NDArray
     ],
 )
 def test_weights_are_the_covered_lengths(start: float, stop: float, length: int, count: int):
-    weights = area_weights(start, stop, length, count).sparse().toarray()
+    weights = area_weights(start, stop, length, count).sparse.toarray()
     np.testing.assert_allclose(weights, brute_weights(start, stop, length, count), atol=1e-6)
 
 
 def test_a_part_beyond_the_source_repeats_the_nearest_pixel():
-    weights = area_weights(0, 9, 6, 3).sparse().toarray()
+    weights = area_weights(0, 9, 6, 3).sparse.toarray()
     assert weights[2].tolist() == [0, 0, 0, 0, 0, 1]
 
 
