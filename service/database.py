@@ -6,6 +6,7 @@ Times are Unix seconds, UTC.
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +56,7 @@ __all__ = [
 ]
 
 BUSY_S = 30  # how long a statement waits for SQLite's lock
+BUSY_LOOK_S = 0.02  # how often it is tried where SQLite itself does not wait
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 0x777369_6D  # of PostgreSQL's advisory locks: "wsi", migration
 READING = "wsi_reading"
@@ -289,8 +291,26 @@ def _open_sqlite(url: URL) -> Engine:
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # the driver begins nothing by itself
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    _write_ahead(connection)
+    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """The change of a new file to WAL needs the whole file, and SQLite fails at once without it.
+
+    It has the file open to read by then, and whoever reads is not made to wait for who writes.
+    """
+    give_up = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                raise
+            time.sleep(BUSY_LOOK_S)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:

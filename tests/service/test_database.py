@@ -1,6 +1,7 @@
 """The database opens as it should, and its tables are those that the code names."""
 
 import multiprocessing
+import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, func, insert, inspect, select, text, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 
 from service.database import (
     api_keys,
@@ -134,6 +135,49 @@ def test_processes_that_start_together_upgrade_once(kind: str, tmp_path: Path) -
         seen = pool.map(upgrade_in_a_process, [url] * 3, chunksize=1)
 
     assert [set(tables) - {"alembic_version"} for tables in seen] == [set(metadata.tables)] * 3
+
+
+def test_a_new_file_that_another_process_writes_is_waited_for(tmp_path: Path) -> None:
+    file = tmp_path / "new.sqlite3"
+    other = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    done = threading.Timer(0.3, other.close)
+    done.start()
+    engine = open_database(f"sqlite:///{file}")
+    with reading(engine) as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+
+    assert not done.is_alive()
+    done.join()
+    engine.dispose()
+
+
+def test_a_new_file_that_stays_locked_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.database.BUSY_S", 0.1)
+    file = tmp_path / "new.sqlite3"
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    engine = open_database(f"sqlite:///{file}")
+    with pytest.raises(OperationalError, match="locked"), reading(engine):
+        pass
+
+    engine.dispose()
+    other.close()
+
+
+def test_a_file_that_is_no_database_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.database.BUSY_LOOK_S", None)  # cannot be slept for
+    file = tmp_path / "new.sqlite3"
+    file.write_bytes(b"not a database, and longer than the header of one: " * 20)
+    engine = open_database(f"sqlite:///{file}")
+    with pytest.raises(DatabaseError, match="not a database"), reading(engine):
+        pass
+
+    engine.dispose()
 
 
 def test_a_database_of_a_newer_release_is_left_alone(sqlite: Engine) -> None:
