@@ -113,6 +113,7 @@ SLUGS: dict[type[BaseException], str] = {
     slide_errors.InvalidGrid: "invalid-option",
     slide_errors.InvalidMask: "invalid-option",
     slide_errors.InvalidOption: "invalid-option",
+    slide_errors.StoreGone: "result-expired",
     slide_errors.WsiError: "internal-error",  # of stores and results: nothing that a client did
     model_errors.UnknownModel: "unknown-model",
     model_errors.DeviceError: "gpu-unavailable",

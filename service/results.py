@@ -130,7 +130,7 @@ class ResultFolder:
     def writing(self, work: Mapping[str, Any], *, overwrite: bool) -> Iterator[Path]:
         """The partial folder, locked: what an equal work left there is still there.
 
-        Raises ResultExists; StoreIncomplete where another process is writing it.
+        Raises ResultExists; StoreLocked where another process is writing it.
         """
         self.require_free(overwrite=overwrite)
         with FolderLock(self.partial):

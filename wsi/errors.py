@@ -66,6 +66,14 @@ class StoreIncomplete(WsiError):
     """A store that a stopped run left behind, or one with missing or damaged parts."""
 
 
+class StoreLocked(StoreIncomplete):
+    """A store that another process is writing."""
+
+
+class StoreGone(StoreIncomplete):
+    """A store that was taken away while it was read."""
+
+
 class StoreMismatch(WsiError):
     """A store of another schema version, or made from something else."""
 

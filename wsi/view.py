@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from wsi.errors import InvalidOption, StoreIncomplete
+from wsi.errors import InvalidOption, StoreGone, StoreIncomplete
 from wsi.geometry import Box, Mpp, Scale, Size, round_half_up
 from wsi.store import open_heatmap
 from wsi.weights import area_weights
@@ -28,7 +28,8 @@ class Cell(NamedTuple):
 class HeatmapView:
     """A heatmap as `wsi.export.ome_zarr` wrote it. Safe to use from several threads.
 
-    Raises StoreIncomplete, StoreMismatch.
+    Raises StoreIncomplete, StoreMismatch; where it is deleted meanwhile StoreGone, but for what is
+    in memory.
     """
 
     def __init__(self, path: Path) -> None:
@@ -135,12 +136,19 @@ class HeatmapView:
         return plane[rows, columns]
 
     def _read(self, level: int, selection: tuple[Any, ...]) -> NDArray[np.float32]:
-        """From disk. Raises StoreIncomplete where the file is damaged."""
+        """From disk. Raises StoreIncomplete where the file is damaged, StoreGone."""
         array: Any = self._levels[level]
         try:
-            return np.asarray(array[selection], np.float32)
+            values = np.asarray(array[selection], np.float32)
         except (OSError, ValueError, RuntimeError) as error:
+            self._require_there()
             raise StoreIncomplete(f"{self._path}: level {level} is damaged ({error})") from error
+        self._require_there()  # of a chunk that is missing zarr makes NaN, without a word
+        return values
+
+    def _require_there(self) -> None:
+        if not self._path.exists():
+            raise StoreGone(f"{self._path}: it was deleted just now; make the result again")
 
 
 class _Axis:

@@ -184,12 +184,13 @@ class MemoryQueue:
             self._end(mine, JobState.CANCELLED)
             return True
 
-    def hand_back(self, job: Job) -> bool:
+    def hand_back(self, job: Job, *, retry_in_s: float = 0) -> bool:
         with self._lock:
             mine = self._mine(job)
             if mine is None:
                 return False
-            self._wait_again(mine, attempt=mine.attempt - 1)
+            not_before = self._clock() + retry_in_s
+            self._wait_again(mine, attempt=mine.attempt - 1, not_before=not_before)
             return True
 
     def cancel(self, tenant: str, job_id: str) -> Job:

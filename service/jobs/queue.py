@@ -109,8 +109,9 @@ class Queue(Protocol):
         """The owner has stopped a job that somebody cancelled."""
         ...
 
-    def hand_back(self, job: Job) -> bool:
-        """Queued again at once; the attempt does not count. For a worker that shuts down."""
+    def hand_back(self, job: Job, *, retry_in_s: float = 0) -> bool:
+        """Queued again, at once or for later; the attempt does not count. For a worker that shuts
+        down, or cannot begin."""
         ...
 
     def cancel(self, tenant: str, job_id: str) -> Job:

@@ -234,9 +234,10 @@ class SqlQueue:
         asked = statements.of_owner(job).where(jobs.c.cancel_requested)
         return self._change(statements.cancelled_at(asked, self._now()))
 
-    def hand_back(self, job: Job) -> bool:
-        waiting = statements.queued_or_cancelled(statements.of_owner(job), self._now())
-        return self._change(waiting.values(attempt=jobs.c.attempt - 1))
+    def hand_back(self, job: Job, *, retry_in_s: float = 0) -> bool:
+        now = self._now()
+        waiting = statements.queued_or_cancelled(statements.of_owner(job), now)
+        return self._change(waiting.values(attempt=jobs.c.attempt - 1, not_before=now + retry_in_s))
 
     def cancel(self, tenant: str, job_id: str) -> Job:
         with self._engine.begin() as connection:

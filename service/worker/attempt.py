@@ -113,7 +113,9 @@ class Attempt:
         return None
 
     def _failed(self, message: Mapping[str, Any]) -> Ended:
-        failure = Failure(message["problem"], bool(message["is_foreseen"]))
+        failure = Failure(
+            message["problem"], bool(message["is_foreseen"]), bool(message["is_held"])
+        )
         if not failure.is_foreseen:
             self.runner.kill()
         return Ended(Outcome.FAILED, self._why, failure)

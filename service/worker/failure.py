@@ -10,7 +10,7 @@ from models.errors import ModelError
 from service.errors import NoSpace, ServiceError
 from service.problems import problem, problem_of
 from service.worker.naming import LEAST_LETTERS, neutral_name
-from wsi.errors import WsiError
+from wsi.errors import StoreLocked, WsiError
 
 __all__ = ["Failure", "failure_of", "lost_runner", "retry_delay_s"]
 
@@ -28,6 +28,7 @@ RETRY_S = 5.0
 class Failure:
     problem: dict[str, Any]
     is_foreseen: bool  # False: the process that met it is not to be trusted any more
+    is_held: bool = False  # another process writes the result still
 
     @property
     def slug(self) -> str:
@@ -43,7 +44,7 @@ def failure_of(error: BaseException, slide: Path, folder: Path) -> Failure:
         full = NoSpace("the disk of the results is full; make room, then send the job again")
         return Failure(problem_of(full) | {"detail": str(full)}, is_foreseen=True)
     foreseen = isinstance(error, (WsiError, ModelError, ServiceError))
-    return Failure(problem_of(error, hide), foreseen)
+    return Failure(problem_of(error, hide), foreseen, isinstance(error, StoreLocked))
 
 
 def lost_runner(why: str) -> Failure:

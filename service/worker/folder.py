@@ -7,7 +7,7 @@ from pathlib import Path
 from service.jobs.job import Job, NewResult
 from service.results import MANIFEST, RUN, ResultFolder
 from service.storage.removal import remove
-from wsi.errors import StoreIncomplete
+from wsi.errors import StoreLocked
 from wsi.store.journal import FolderLock
 
 __all__ = ["describe_result", "discard"]
@@ -38,6 +38,6 @@ def discard(folder: Path, *, unfinished_only: bool = False) -> bool:
             if not unfinished_only:
                 remove(folder)
             shutil.rmtree(partial, ignore_errors=True)
-    except StoreIncomplete:
+    except StoreLocked:
         return False
     return True

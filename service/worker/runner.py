@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -183,7 +184,7 @@ class Runner:
             failure = failure_of(error, slide, folder)
             if not failure.is_foreseen:
                 logger.exception("job failed", extra={"job": job})
-            self.say("failed", job, problem=failure.problem, is_foreseen=failure.is_foreseen)
+            self.say("failed", job, **asdict(failure))
             return failure.is_foreseen
         return True
 

@@ -204,7 +204,10 @@ class Supervisor:
             self._insist(lambda: self._queue.hand_back(job))
         elif ended.why is not Why.LOST:
             assert ended.failure is not None
-            self._fail(job, folder, ended.failure)
+            if ended.failure.is_held:
+                self._wait_for_holder(job)
+            else:
+                self._fail(job, folder, ended.failure)
         self._discard_if_orphaned(job, folder)
 
     def _commit(self, job: Job, folder: Path) -> None:
@@ -222,6 +225,13 @@ class Supervisor:
         if retry_in_s is None or job.attempt >= MAX_ATTEMPTS:
             discard(folder, unfinished_only=True)
         self._insist(lambda: self._queue.fail(job, failure.problem, retry_in_s=retry_in_s))
+
+    def _wait_for_holder(self, job: Job) -> None:
+        """A process that lost the job goes on with it, or stands still and still has its folder.
+        The job cannot help it, so that no attempt counts, however long it takes."""
+        extra = {"job": job.id, "slide": job.slide_id}
+        logger.warning("another process still writes the result: the job waits", extra=extra)
+        self._insist(lambda: self._queue.hand_back(job, retry_in_s=self._settings.lease_s))
 
     def _discard_if_orphaned(self, job: Job, folder: Path) -> None:
         """Where the job is over and its result is not this one (cancelled meanwhile, or equal work

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from wsi.errors import InvalidOption, StoreIncomplete
+from wsi.errors import InvalidOption, StoreGone, StoreIncomplete
 from wsi.geometry import Box, Mpp, Scale, Size
 from wsi.heatmap import Heatmap, pyramid
 from wsi.store import write_heatmap
@@ -49,6 +49,19 @@ def make_view(
         overwrite=True,
     )
     return HeatmapView(path)
+
+
+def test_what_is_deleted_while_it_is_looked_at_is_no_empty_heatmap(tmp_path: Path) -> None:
+    view = make_view(tmp_path, np.full((2, 2), 0.5, np.float32), size0=Size(200, 200), cell0=100)
+    seen = view.plane(Box(0, 0, 200, 200), 1)
+    (tmp_path / "heatmap.zarr").rename(tmp_path / "heatmap.zarr.deleted")
+
+    for _ in range(2):  # nothing of it is kept
+        with pytest.raises(StoreGone, match="deleted"):
+            view.plane(Box(0, 0, 200, 200), 1, "other")
+    with pytest.raises(StoreGone):
+        view.at(50, 50)
+    np.testing.assert_array_equal(view.plane(Box(0, 0, 200, 200), 1), seen)
 
 
 def test_a_px_of_level_0_has_the_value_of_its_cell(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from wsi.errors import StoreIncomplete
+from wsi.errors import StoreLocked
 from wsi.store.folder import flush_file
 
 __all__ = ["FolderLock", "Journal", "read_journal", "sha256_of"]
@@ -20,7 +20,7 @@ class FolderLock:
     """One writer a folder. The kernel lets go of it when the process dies, however it dies."""
 
     def __init__(self, folder: Path) -> None:
-        """Makes the folder where it is missing. Raises StoreIncomplete where another has it."""
+        """Makes the folder where it is missing. Raises StoreLocked where another has it."""
         self._descriptor = _lock(folder)
         while not _is_same(self._descriptor, folder):  # another finished and renamed it meanwhile
             os.close(self._descriptor)
@@ -106,7 +106,7 @@ def _lock(folder: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(descriptor)
-        raise StoreIncomplete(
+        raise StoreLocked(
             f"{folder}: another process is writing this store; wait until it ends, or stop it"
         ) from error
     except OSError:  # a file system without locks: the caller's order of work is all there is

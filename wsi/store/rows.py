@@ -85,7 +85,7 @@ class RowWriter:
 
         xy0: level-0 top left of each tile, (n, 2), in the order of the rows. made_from: JSON, all
         that determines the rows. restart: throw away what was made from other things.
-        Raises StoreMismatch (without restart), ResultExists (without overwrite), StoreIncomplete
+        Raises StoreMismatch (without restart), ResultExists (without overwrite), StoreLocked
         where another process is writing it.
         """
         require_free(path, overwrite)

@@ -252,6 +252,19 @@ def test_file_that_goes_while_it_is_asked_for_is_gone_and_no_crash(api: Api) -> 
     assert (answer.status_code, answer.json()["type"]) == (410, "/problems/result-expired")
 
 
+def test_heatmap_that_another_process_deletes_is_gone_and_not_empty(api: Api) -> None:
+    base = api.finished(seed=4)["links"]["result"]
+    assert api.get(f"{base}/heatmap.png").status_code == 200
+    folder = api.data / base.removeprefix("/v1/")
+    (folder / "heatmap.zarr").rename(folder / "elsewhere")
+
+    for view in ("heatmap.png?class=rest", "tiles/0/0/0.png?class=rest", "point?x0=20&y0=20"):
+        answer = api.get(f"{base}/{view}")
+        assert (answer.status_code, answer.json()["type"]) == (410, "/problems/result-expired")
+        assert str(api.data) not in answer.text
+        assert "max-age" not in answer.headers.get("cache-control", "")
+
+
 def test_deleted_result_is_gone_and_not_missing(api: Api) -> None:
     base = api.finished(seed=2)["links"]["result"]
     assert api.delete(base).status_code == 204

@@ -4,6 +4,7 @@ import pytest
 
 from service.errors import Conflict
 from service.jobs import JobState, Queue, Verdict
+from service.jobs.job import MAX_ATTEMPTS
 from tests.service.jobs.builders import (
     LEASE_S,
     PROBLEM,
@@ -139,6 +140,19 @@ class OwningContract:
         assert queue.heartbeat(job, None, 0, 0) is Verdict.LOST
         again = claimed(queue, "w2")
         assert (again.id, again.attempt, again.fence) == (job.id, 1, 2)
+
+    def test_a_job_handed_back_for_later_waits_as_if_untried(
+        self, queue: Queue, clock: FakeClock
+    ) -> None:
+        job = start(queue, new_job(), "w1")
+        for _ in range(MAX_ATTEMPTS + 1):
+            assert queue.hand_back(job, retry_in_s=10)
+            clock.advance(9)
+            assert queue.claim("w2") is None
+            clock.advance(1)
+            job = claimed(queue, "w2")
+
+        assert (job.attempt, job.fence) == (1, MAX_ATTEMPTS + 2)
 
     def test_a_cancelled_job_handed_back_is_cancelled(self, queue: Queue) -> None:
         job = start(queue, new_job())

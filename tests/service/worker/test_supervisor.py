@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from service.database import jobs as jobs_table
 from service.database import results as results_table
 from service.jobs import Job, JobState, Verdict
 from service.settings import Settings
@@ -28,6 +30,7 @@ from tests.service.worker.workshop import (
     work,
 )
 from wsi.export import ome_zarr
+from wsi.store.journal import FolderLock
 
 
 def left_behind(workshop: Workshop) -> list[str]:
@@ -186,6 +189,24 @@ def test_folder_of_a_job_that_another_worker_has_stays(workshop: Workshop):
 
     assert (job.state, job.worker) == (JobState.RUNNING, "another")
     assert left_behind(workshop) == [job.result_id]
+
+
+def test_job_whose_folder_another_process_has_waits_and_no_attempt_counts(
+    workshop: Workshop, caplog: pytest.LogCaptureFixture
+):
+    """A worker that stood still lost the job to this one, and has its folder still."""
+    job = workshop.submit()
+    settings = workshop.settings.model_copy(update={"lease_s": 3600})
+    with FolderLock(workshop.partial(job)):
+        waiting = ended(workshop, job, settings=settings)
+
+    assert (waiting.state, waiting.attempt, waiting.error) == (JobState.QUEUED, 0, None)
+    assert 3500 < waiting.not_before - time.time() <= 3600
+    assert "another process still writes the result" in caplog.text
+    with workshop.queue._engine.begin() as connection:
+        connection.execute(jobs_table.update().values(not_before=0.0))
+    done = ended(workshop, job)
+    assert (done.state, done.attempt) == (JobState.SUCCEEDED, 1)
 
 
 def test_queue_that_is_away_for_a_while_loses_no_result(workshop: Workshop):
