@@ -9,12 +9,14 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from service.asking import IdempotencyKey, asked_from_params, submit
 from service.deps import AskedFirst, Cursor, Limit, Parts, Reader, Service, Writer
-from service.jobs import JobState, Snapshot
+from service.jobs import Job, JobState, Snapshot
 from service.schemas import JobJson, JobPage, JobRequest
+from service.storage.shelf import RESULTS
 from service.watcher import Watch
 from service.web.answers import NO_STORE, head_only
 from service.web.openapi import failures
 from service.web.routing import Router
+from service.worker.folder import discard
 
 __all__ = ["router"]
 
@@ -153,10 +155,18 @@ def event_of(
     return ServerSentEvent(data=job, event="progress" if is_progress else "state", id=str(number))
 
 
+def cancel(service: Service, tenant: str, job_id: str) -> Job:
+    """What earlier attempts left goes with a job that nobody works on: who does takes it away."""
+    job = service.queue.cancel(tenant, job_id)
+    if job.state is JobState.CANCELLED:
+        discard(service.settings.data / RESULTS / job.result_id)
+    return job
+
+
 @router.post("/{job_id}/cancel", status_code=202, response_model=JobJson, responses=failures(409))
 async def cancel_job(job_id: str, response: Response, service: Parts, principal: Writer) -> JobJson:
     """A queued job ends at once, a running one within seconds. 409 where it is final already."""
-    job = await run_in_threadpool(service.queue.cancel, principal.tenant, job_id)
+    job = await run_in_threadpool(cancel, service, principal.tenant, job_id)
     service.watcher.wake()
     response.headers["Cache-Control"] = NO_STORE
     return service.resources.job(Snapshot(job, None))

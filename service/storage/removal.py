@@ -21,14 +21,12 @@ def remove(path: Path) -> None:
     removes. Harmless where nothing is there.
     """
     aside = path if path.name.endswith(DELETED) else path.with_name(path.name + DELETED)
-    with suppress(FileNotFoundError):
-        if path != aside:
+    if path != aside:
+        _take_away(aside)  # what a crash left of an earlier one of this name
+        with suppress(FileNotFoundError):
             path.rename(aside)
             flush_file(aside.parent)
-        if aside.is_dir() and not aside.is_symlink():
-            shutil.rmtree(aside)
-        else:
-            aside.unlink()
+    _take_away(aside)
 
 
 @contextmanager
@@ -53,6 +51,14 @@ def size_on_disk(path: Path) -> int:
     if not path.is_dir() or path.is_symlink():
         return _size(path)
     return sum(_size(Path(parent, name)) for parent, _, names in os.walk(path) for name in names)
+
+
+def _take_away(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _size(path: Path) -> int:

@@ -37,7 +37,7 @@ __all__ = ["Garbage", "clear_orphans", "collect_garbage"]
 
 logger = logging.getLogger(__name__)
 
-OURS = re.compile(rf"{ID_PATTERN.removesuffix('$')}(\.old|\.deleted)?(\.partial)?$")
+OURS = re.compile(rf"{ID_PATTERN.removesuffix('$')}(\.old)?(\.partial)?(\.deleted\.partial)?$")
 MAX_ROWS = 500  # deleted in one transaction, so that others get their turn
 
 

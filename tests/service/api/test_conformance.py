@@ -25,7 +25,9 @@ def filled_server(workshop: Workshop, folder: Path) -> Any:
 
     @contextmanager
     def opened() -> Iterator[Any]:
-        with Api(workshop, folder / "data", max_wait_s=0.05) as api, served(api) as url:
+        # the one worker is seen once, however long the requests take
+        options = {"max_wait_s": 0.05, "lease_s": 3600}
+        with Api(workshop, folder / "data", **options) as api, served(api) as url:
             job = api.finished()
             api.service.queue.beat("pretended", {})
             api.service.library.set_facts("local", job["slide_id"], {"size0": [96, 64]})

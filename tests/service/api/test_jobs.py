@@ -1,12 +1,14 @@
 """Jobs over HTTP: asking, waiting, following, cancelling."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from service.problems import problem
 from tests.service.api.harness import Api, Workshop, at_once, events_of
+from wsi.store.journal import FolderLock
 
 JOB = "job_01K0F7X8Z6T5Q4N3M2J1H0G9FE"
 
@@ -149,6 +151,23 @@ def test_queued_job_is_cancelled_at_once(api: Api) -> None:
     answer = api.post(job["links"]["cancel"])
     assert (answer.status_code, answer.json()["state"]) == (202, "cancelled")
     assert api.post(job["links"]["cancel"]).status_code == 202
+
+
+@pytest.mark.parametrize("is_written", [False, True])
+def test_job_cancelled_between_two_attempts_leaves_nothing_on_the_disk(
+    api: Api, is_written: bool
+) -> None:
+    """Unless an attempt of before goes on in spite of it: then that one takes it away."""
+    job = api.submit(api.upload())
+    claimed = api.claim()
+    partial = api.data / "results" / f"{claimed.result_id}.partial"
+    partial.mkdir(parents=True)
+    (partial / "scores").write_bytes(b"12345")
+    assert api.service.queue.fail(claimed, {}, retry_in_s=60)
+
+    with FolderLock(partial) if is_written else nullcontext():
+        assert api.post(job["links"]["cancel"]).json()["state"] == "cancelled"
+        assert partial.exists() == is_written
 
 
 def test_running_job_is_cancelled_by_its_worker(api: Api) -> None:

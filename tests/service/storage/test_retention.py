@@ -1,6 +1,7 @@
 """What is over its time goes, what a crash left goes, and nothing that somebody needs."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from typer.testing import CliRunner
 
 from service.cli import app
 from service.database import batch_jobs, batches, idempotency_keys, jobs, results, workers
-from service.errors import NotFound, ResultExpired
+from service.errors import Conflict, NotFound, ResultExpired
 from service.ids import new_id
+from service.storage.library import Stored
 from service.storage.retention import Garbage, clear_orphans, collect_garbage
 from service.storage.shelf import Shelf
 from tests.service.shelving import (
@@ -77,6 +79,30 @@ def test_slides_go_after_their_time_unless_a_job_needs_them(tmp_path: Path, engi
     assert garbage == Garbage(slides=(old.id,), size_bytes=len(tiff_bytes()))
     assert files_of(tmp_path) == [f"slides/{needed.id}/slide.tif"]
     assert collect(tmp_path, engine) == Garbage()
+
+
+def test_a_slide_whose_bytes_came_again_is_kept_from_then_on(tmp_path: Path, engine: Engine):
+    now = [1000.0]
+    library = make_library(tmp_path, engine, lambda: now[0])
+    slide = library.store(TENANT, [tiff_bytes()]).slide
+    now[0] = 1090.0
+    assert library.store(TENANT, [tiff_bytes()]) == Stored(slide, created=False)
+    assert collect(tmp_path, engine, 1149.0, keep_slides_s=60) == Garbage()
+    assert collect(tmp_path, engine, 1151.0, keep_slides_s=60).slides == (slide.id,)
+
+
+def test_a_slide_that_came_again_while_it_was_to_go_stays(tmp_path: Path, engine: Engine):
+    """The collector has found it; then its bytes come; then it is about to be deleted."""
+    now = [1000.0]
+    library = make_library(tmp_path, engine, lambda: now[0])
+    slide = library.store(TENANT, [tiff_bytes()]).slide
+    now[0] = 1090.0
+    library.store(TENANT, [tiff_bytes()])
+    with pytest.raises(Conflict, match="came again"):
+        library.delete(TENANT, slide.id, sent_before=1040.0)
+    assert library.get(TENANT, slide.id) == slide
+    library.delete(TENANT, slide.id, sent_before=1090.5)
+    assert files_of(tmp_path) == []
 
 
 def test_ended_jobs_are_forgotten_unless_their_result_or_batch_is_there(
@@ -162,6 +188,8 @@ def test_what_a_crash_left_goes_and_what_others_work_on_stays(tmp_path: Path, en
         make_partial(tmp_path / "results" / new_id("res")),
         make_partial(tmp_path / "results" / f"{resumable}.old.partial"),
         make_partial(tmp_path / "results" / f"{kept}.deleted.partial"),
+        make_partial(tmp_path / "results" / f"{finished}.old.partial.deleted.partial"),
+        make_partial(tmp_path / "results" / f"{kept}.partial.deleted.partial"),
     ]
     library = make_library(tmp_path, engine)
     upload = library.begin(TENANT, None, 10, None)
@@ -171,11 +199,42 @@ def test_what_a_crash_left_goes_and_what_others_work_on_stays(tmp_path: Path, en
         assert all(path.exists() for path in goes)
         garbage = clear_orphans(make_settings(tmp_path), engine)
     assert would == garbage
-    assert len(garbage.orphans) == 8
-    assert garbage.size_bytes == 8 * 5
+    assert len(garbage.orphans) == 10
+    assert garbage.size_bytes == 10 * 5
     assert not any(path.exists() for path in goes)
     assert all(path.exists() for path in (*stays, upload.path, slide.path))
     upload.abort()
+
+
+@pytest.mark.parametrize("name", ["{}", "{}.partial", "{}.old.partial", "{}.deleted.partial"])
+def test_what_was_being_removed_at_a_crash_goes_the_next_time(
+    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    folder = tmp_path / "results"
+    make_partial(folder / name.format(new_id("res")))
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", crash)
+        with pytest.raises(KeyboardInterrupt):
+            clear_orphans(make_settings(tmp_path), engine)
+    assert len(list(folder.iterdir())) == 1
+
+    assert len(clear_orphans(make_settings(tmp_path), engine).orphans) == 1
+    assert list(folder.iterdir()) == []
+
+
+def test_what_was_left_of_an_earlier_removal_does_not_stop_the_next_one(
+    tmp_path: Path, engine: Engine
+):
+    """An attempt was being removed at the crash, and another one left its folder after it."""
+    name = f"{new_id('res')}.partial"
+    for each in (name, f"{name}.deleted.partial"):
+        make_partial(tmp_path / "results" / each)
+    clear_orphans(make_settings(tmp_path), engine)
+    assert list((tmp_path / "results").iterdir()) == []
+
+
+def crash(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_slide_that_is_about_to_get_its_row_stays(tmp_path: Path, engine: Engine):
