@@ -106,14 +106,15 @@ class Watcher:
                 await self._wake.wait()
 
     async def _look(self) -> None:
+        before = {job_id: tuple(watches) for job_id, watches in self._watches.items()}
         try:
-            found = await asyncio.to_thread(self._queue.snapshot, list(self._watches))
+            found = await asyncio.to_thread(self._queue.snapshot, list(before))
         except Exception:  # the database may be back at the next look; listeners wait meanwhile
             log.exception("the queue could not be asked")
             await asyncio.sleep(self._interval_s)
             return
         for job_id, snapshot in found.items():
-            for watch in tuple(self._watches.get(job_id, ())):
+            for watch in before[job_id]:  # whoever has come since may know of something newer
                 watch.tell(snapshot)
 
     def _all(self) -> list[Watch]:

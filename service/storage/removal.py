@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wsi.store.folder import flush_file
+from wsi.store.journal import let_go
 
 __all__ = ["DELETED", "claimed", "remove", "size_on_disk"]
 
@@ -43,7 +44,7 @@ def claimed(path: Path) -> Iterator[bool]:
     try:
         yield _lock(descriptor) and _is_same(descriptor, path)
     finally:
-        os.close(descriptor)
+        let_go(descriptor)
 
 
 def size_on_disk(path: Path) -> int:

@@ -1,6 +1,7 @@
 """Many listeners, one look."""
 
 import asyncio
+import threading
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
@@ -53,6 +54,45 @@ def test_two_hundred_listeners_are_one_look_at_a_time() -> None:
     assert {snapshot.job.state for snapshot in found} == {JobState.CANCELLED}
     assert max(queue.asked) <= 100  # each job once, however many listen to it
     assert len(queue.asked) < 20
+
+
+class SlowQueue(CountingQueue):
+    """Its first answer is of before, and comes when it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_looked, self.may_answer = threading.Event(), threading.Event()
+
+    def snapshot(self, job_ids: Collection[str]) -> Mapping[str, Snapshot]:
+        found = super().snapshot(job_ids)
+        if not self.has_looked.is_set():
+            self.has_looked.set()
+            assert self.may_answer.wait(20)
+        return found
+
+
+def test_who_comes_during_a_look_is_told_nothing_older() -> None:
+    queue = SlowQueue()
+    job = submit(queue, 0)
+
+    async def scenario() -> bool:
+        watcher = Watcher(queue, interval_s=0.01)
+        running = asyncio.create_task(watcher.run())
+        async with watcher.watching(Snapshot(job, 0)):
+            await asyncio.to_thread(queue.has_looked.wait)
+            claimed = queue.claim("w1")
+            assert claimed is not None
+            async with watcher.watching(Snapshot(claimed, None)) as second:
+                news = asyncio.create_task(second.changed())
+                queue.may_answer.set()
+                while len(queue.asked) < 4:
+                    await asyncio.sleep(0.001)
+                is_told = news.done()
+                news.cancel()
+        running.cancel()
+        return is_told
+
+    assert not asyncio.run(scenario())
 
 
 def test_queue_is_not_asked_while_nobody_listens() -> None:

@@ -16,6 +16,7 @@ from zarr.storage import LocalStore
 
 from wsi.errors import ResultExists, StoreIncomplete, StoreMismatch
 from wsi.store import RowWriter, ScoreStore, TileStore
+from wsi.store.journal import FolderLock
 
 COUNT = 1000
 SHARD = 128
@@ -254,6 +255,17 @@ def test_two_writers_of_one_store_are_refused(tmp_path: Path):
         pytest.raises(StoreIncomplete, match="another process is writing"),
     ):
         create(tmp_path / "scores.zarr")
+
+
+def test_a_lock_that_was_closed_stops_nobody_though_a_child_still_has_its_descriptor(
+    tmp_path: Path,
+):
+    """As between the fork and the exec of a process that another thread starts."""
+    lock = FolderLock(tmp_path)
+    child = os.dup(lock._descriptor)
+    lock.close()
+    FolderLock(tmp_path).close()
+    os.close(child)
 
 
 def test_finishing_with_rows_missing_is_refused(tmp_path: Path):

@@ -5,13 +5,14 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 from wsi.errors import StoreLocked
 from wsi.store.folder import flush_file
 
-__all__ = ["FolderLock", "Journal", "read_journal", "sha256_of"]
+__all__ = ["FolderLock", "Journal", "let_go", "read_journal", "sha256_of"]
 
 JOURNAL = "journal.jsonl"
 
@@ -23,12 +24,12 @@ class FolderLock:
         """Makes the folder where it is missing. Raises StoreLocked where another has it."""
         self._descriptor = _lock(folder)
         while not _is_same(self._descriptor, folder):  # another finished and renamed it meanwhile
-            os.close(self._descriptor)
+            let_go(self._descriptor)
             self._descriptor = _lock(folder)
 
     def close(self) -> None:
         if self._descriptor >= 0:
-            os.close(self._descriptor)
+            let_go(self._descriptor)
             self._descriptor = -1
 
     def __enter__(self) -> Self:
@@ -89,6 +90,14 @@ def sha256_of(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         return ""
+
+
+def let_go(descriptor: int) -> None:
+    """Unlocks what is locked, and closes it: a process that another thread starts at this moment
+    holds the descriptor, too, until it runs its program."""
+    with suppress(OSError):  # a file system without locks
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
 
 
 def _open(folder: Path) -> int:
