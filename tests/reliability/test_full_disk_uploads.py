@@ -88,15 +88,16 @@ def test_uploads_meet_a_full_disk(tmp_path: Path):
     with small_disk(tmp_path / "disk", 24 * MIB) as disk:
         data, filler = disk / "data", Filler(disk)
         with serve_api(data, disk_floor_bytes=0) as served:
+            slides = f"{served.url}/v1/slides"
             known = upload(served, tiff_bytes()).json()
             before = files_of(data)
             for trial in range(TRIALS):
                 for case in CASES:
                     status = status_of(served, *case(filler))
-                    kept = httpx.get(f"{served.url}/v1/slides/{known['id']}").status_code
+                    kept = httpx.get(f"{slides}/{known['id']}", timeout=60).status_code
                     filler.give_back()
                     again = upload(served, tiff_bytes(seed=1))
-                    httpx.delete(f"{served.url}/v1/slides/{again.json()['id']}")
+                    httpx.delete(f"{slides}/{again.json()['id']}", timeout=60)
                     left = files_of(data) != before
                     if (status, kept, again.status_code, left) != (507, 200, 201, False):
                         failures.append(f"{trial} {case.__name__}: {status} {kept} {again}")

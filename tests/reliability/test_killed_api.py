@@ -97,7 +97,7 @@ def write_and_kill(data: Path, round_: int, chance: random.Random, **settings: A
     """What was acknowledged before the end, what was refused, and seconds until it was ready."""
     began = time.monotonic()
     with serve_api(data, **settings) as served:
-        with httpx.Client(base_url=served.url) as client:
+        with httpx.Client(base_url=served.url, timeout=60) as client:
             client.get("/v1/jobs").raise_for_status()
         ready_s = time.monotonic() - began
         writers = [Writer(served.url, 10 * round_ + number) for number in range(WRITERS)]
@@ -121,7 +121,7 @@ def check(data: Path, url: str, said: Acknowledged, settings: Settings) -> list[
     wrong = []
     engine = open_database(settings.database)
     library = Library(data, engine, settings)
-    with httpx.Client(base_url=url) as client:
+    with httpx.Client(base_url=url, timeout=60) as client:
         for slide_id, sha256 in said.slides.items():
             status = client.get(f"/v1/slides/{slide_id}").status_code
             if slide_id in said.deleted:
@@ -170,7 +170,7 @@ def test_what_was_acknowledged_outlives_the_process(tmp_path: Path) -> None:
     fill(f"sqlite:///{data / 'wsi.sqlite3'}", WAITING_JOBS)
     began = time.monotonic()
     with serve_api(data, **settings) as served:
-        with httpx.Client(base_url=served.url) as client:
+        with httpx.Client(base_url=served.url, timeout=60) as client:
             client.get("/v1/jobs").raise_for_status()
         full_ready_s = time.monotonic() - began
         wrong += check(data, served.url, said, Settings(data=data))

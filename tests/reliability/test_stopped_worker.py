@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.reliability, pytest.mark.timeout(300
 TERMS, CANCELS = 5, 20
 JOB_S = 0.7
 LIMIT_S = 45  # of an exit
+DONE_S = 180  # of all jobs that are left
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_worker_that_is_told_to_end_hands_its_job_back(workshop: Workshop):
         after = [workshop.get(job) for job in jobs]
         wrong += [job for job in after if not is_untouched_or_done(job)]
         wrong += [(code, running)] if code != 0 else []
-    workshop.start_worker("--once").wait(LIMIT_S)
+    workshop.start_worker("--once").wait(DONE_S)
     lost = [job for job in map(workshop.get, jobs) if not is_sound(workshop, job)]
     report("R17", TERMS, len(lost) + len(wrong), exits_s=exits_s, bar_s=LIMIT_S, lost=len(lost))
     assert wrong == []

@@ -60,7 +60,7 @@ def measure(id: str, folder: Path, count: int, size_bytes: int, bar_mib: int) ->
     require_disk(folder, count * size_bytes)
     slides = [BigSlide(number, size_bytes) for number in range(count)]
     with serve_api(folder / "data", max_uploads=count, disk_floor_bytes=0) as api:
-        httpx.get(f"{api.url}/v1/slides").raise_for_status()
+        httpx.get(f"{api.url}/v1/slides", timeout=60).raise_for_status()
         idle_mib = api.peak_rss_bytes() / MIB
         began = time.monotonic()
         answers = upload_all(api, slides)
@@ -88,6 +88,7 @@ def test_what_arrives_is_what_was_sent(tmp_path: Path) -> None:
     measure("R8", tmp_path, count, size_bytes, size(300, 400))
 
 
+@pytest.mark.timeout(1800)  # 8 GiB, on a slow disk
 def test_memory_stays_low_under_64_uploads(tmp_path: Path) -> None:
     measure("R8-64x128", tmp_path, 64, 128 * MIB, 300)
 
@@ -106,7 +107,7 @@ def test_uploads_that_break_off_leave_nothing(tmp_path: Path) -> None:
         until = time.monotonic() + 30
         while (left := leftovers(tmp_path / "data")) and time.monotonic() < until:
             time.sleep(0.05)
-        alive = httpx.get(f"{api.url}/livez").status_code == 200
+        alive = httpx.get(f"{api.url}/livez", timeout=60).status_code == 200
     report("R8-cut", count, len(left))
     assert left == []
     assert alive

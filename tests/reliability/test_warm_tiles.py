@@ -63,7 +63,8 @@ def shown(tmp_path: Path) -> Iterator[Shown]:
 
 def warm(url: str, key: str, result: str) -> dict[str, str]:
     found = {}
-    with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}) as client:
+    headers = {"Authorization": f"Bearer {key}"}
+    with httpx.Client(base_url=url, headers=headers, timeout=60) as client:
         deepest = client.get(f"{result}/tilejson.json").json()["maxzoom"]
         for z in range(deepest + 1):
             for x in range(-(-(CELL_PX * COLUMNS >> (deepest - z)) // 256)):

@@ -18,6 +18,7 @@ from service.cluster import connect
 from service.pipeline import run_request
 from service.request import HeatmapRequest
 from tests.service.painted import paint, write_model, write_slide
+from tests.service.served import children_of, is_alive, wait_for
 from wsi.errors import StoreIncomplete
 from wsi.store.journal import FolderLock
 
@@ -129,7 +130,8 @@ def test_slides_whose_worker_is_killed_twice_are_done_by_others(tmp_path: Path) 
             assert process.poll() is None, process.communicate()
             time.sleep(0.005)
         wait_for_shards(process, [partial / "scores.zarr.partial" for partial in partials], shards)
-        (worker,) = workers_of(process.pid) - killed
+        # the one that follows a killed one may not be there yet
+        (worker,) = wait_for(lambda: workers_of(process.pid) - killed)
         os.kill(worker, signal.SIGKILL)
         killed.add(worker)
     told, complaints = process.communicate()
@@ -153,7 +155,7 @@ def test_stopped_batch_leaves_no_process_and_only_partial_results(
     assert process.returncode == 128 + number
     assert (told, len(complaints.splitlines())) == ("", 1)
     assert sorted(path.name for path in out.iterdir()) == ["large.tiff.partial", "summary.csv"]
-    assert not is_running(worker)
+    assert not is_alive(worker)
 
 
 @pytest.mark.slow
@@ -184,10 +186,9 @@ def test_cluster_that_is_there_is_used_and_left_alone(tmp_path: Path) -> None:
     scheduler = start_dask("scheduler", *common, "--port", "0", "--no-dashboard")
     worker = start_dask("worker", *common, "--nthreads", "2", "--no-dashboard")
     try:
-        while not address_file.exists():
+        while (address := address_in(address_file)) is None:
             assert scheduler.poll() is None
             time.sleep(0.05)
-        address = json.loads(address_file.read_text())["address"]
         outcome = run_batch(tasks, out, scheduler=address)
         assert scheduler.poll() is None
         assert worker.poll() is None
@@ -197,6 +198,14 @@ def test_cluster_that_is_there_is_used_and_left_alone(tmp_path: Path) -> None:
             process.communicate()
     statuses = [row.status for row in outcome.rows]
     assert sorted(statuses) == ["done", "done", "failed", "failed", "no-tissue"]
+
+
+def address_in(file: Path) -> str | None:
+    """None while the file is not there, or not yet whole."""
+    try:
+        return str(json.loads(file.read_text())["address"])
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
 
 
 def is_locked(folder: Path) -> bool:
@@ -252,21 +261,15 @@ def wait_for_shards(process: subprocess.Popen[str], stores: list[Path], count: i
 
 def workers_of(pid: int) -> set[int]:
     """Dask's worker processes below a batch."""
-    children = Path(f"/proc/{pid}/task").glob("*/children")
-    found = {int(child) for path in children for child in path.read_text().split()}
-    return {child for child in found if is_running(child) and "spawn_main" in words_of(child)}
+    return {child for child in children_of(pid) if "spawn_main" in words_of(child)}
 
 
 def words_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_text()
-
-
-def is_running(pid: int) -> bool:
-    """A process that ended, but that nobody has asked for its exit code, is not."""
+    """Of its command; none once it has ended."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def shard_files(store: Path) -> list[Path]:

@@ -99,6 +99,7 @@ def test_a_token_reads_one_result_and_writes_nothing(tmp_path: Path, engine: Eng
         authenticate(writing)
 
 
+@pytest.mark.usefixtures("half_past")
 def test_a_tenant_over_its_limit_waits_but_sees_its_tiles(tmp_path: Path, engine: Engine) -> None:
     _, secret = ApiKeys(engine).create("clinic", "viewer")
     authenticate = make_authenticator(make_settings(tmp_path, requests_per_minute=1), engine)

@@ -328,7 +328,7 @@ def test_token_opens_a_tile_for_those_without_a_key(api: Api, url: str, slide: P
         result = finished(api, client, slide)
         token = client.token(result)
     tile = f"/v1/results/{result.id}/heatmap_files/0/0_0.png?tk={token}"
-    assert httpx.get(url + tile).status_code == 200
+    assert httpx.get(url + tile, timeout=60).status_code == 200
     assert api.service.tokens.principal(token, result.id).tenant == "local"
 
 

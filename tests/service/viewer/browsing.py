@@ -67,6 +67,7 @@ def serve(api: FakeApi) -> Iterator[str]:
     )
     server = uvicorn.Server(config)
     sockets = [config.bind_socket()]
+    sockets[0].listen()  # who comes before the thread has begun waits for it
     thread = threading.Thread(target=server.run, args=(sockets,))
     thread.start()
     try:

@@ -157,7 +157,7 @@ def test_quick_changes_of_the_threshold_leave_the_last_one(page: Page, embedded:
 def test_a_site_that_is_not_listed_reads_nothing(embedded: Embedded) -> None:
     path = embedded.query.split("result=")[1].replace("&tk", "/heatmap.dzi?tk")
     url = f"{embedded.service}/v1/results/{path}"
-    listed = httpx.get(url, headers={"Origin": embedded.site})
-    foreign = httpx.get(url, headers={"Origin": "http://foreign.test"})
+    listed = httpx.get(url, headers={"Origin": embedded.site}, timeout=60)
+    foreign = httpx.get(url, headers={"Origin": "http://foreign.test"}, timeout=60)
     assert listed.headers["access-control-allow-origin"] == embedded.site
     assert "access-control-allow-origin" not in foreign.headers

@@ -60,9 +60,9 @@ def see_heatmap(page: Page, slide: Path) -> NDArray[np.int64]:
     expect(page.get_by_text("done", exact=True)).to_be_visible(timeout=120_000)
     page.locator("#stage[aria-busy=false]").wait_for()
     expect(page.get_by_label("Show the heatmap")).to_be_checked()
-    page.get_by_label("Colours", exact=True).select_option("gray")
+    with page.expect_request(lambda request: "cmap=gray" in request.url):
+        page.get_by_label("Colours", exact=True).select_option("gray")
     page.get_by_label("Opacity", exact=True).fill("100")
-    page.wait_for_timeout(1500)
     page.locator("#stage[aria-busy=false]").wait_for()
     picture = Image.open(io.BytesIO(page.locator("#slide").screenshot()))
     return np.asarray(picture)[..., :3].astype(int)

@@ -110,4 +110,6 @@ def test_requests_one_after_another_are_answered(port: int) -> None:
             connection.sendall(REQUEST)
             received = b""
             while not received.endswith(b"ok"):
-                received += connection.recv(1 << 16)
+                block = connection.recv(1 << 16)
+                assert block, received  # b"" once the server has closed
+                received += block

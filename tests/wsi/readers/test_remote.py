@@ -213,13 +213,13 @@ def test_a_slide_that_grows_while_it_is_read_is_refused(tmp_path: Path):
 
 
 def test_a_server_without_ranges_is_refused_before_it_sends_all(tmp_path: Path):
-    (tmp_path / "a.tiff").write_bytes(b"II*\0" + bytes(50_000_000))
+    (tmp_path / "a.tiff").write_bytes(b"II*\0" + bytes(50_000_000))  # more than sockets hold
     with serving(tmp_path) as web:
         web.has_ranges = False
         with pytest.raises(UnsupportedSlide, match="does not serve parts of a file"):
             open_slide(f"{web.url}/a.tiff")
+        assert web.hung_up.wait(60)
     assert web.requests == 1
-    assert web.sent_bytes == 0  # counted after the last byte went out
 
 
 def test_a_redirect_to_another_host_carries_no_password(tmp_path: Path):

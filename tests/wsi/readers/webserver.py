@@ -18,7 +18,8 @@ class WebServer:
 
     folder: Path
     url: str = ""
-    sent_bytes: int = 0  # of bodies
+    sent_bytes: int = 0  # of bodies, those begun counted whole
+    hung_up: threading.Event = field(default_factory=threading.Event)  # a client, in a body
     paths: list[str] = field(default_factory=list)  # of the requests, in their order
     headers: list[dict[str, str]] = field(default_factory=list)
     etag: str | None = '"v1"'
@@ -106,8 +107,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if is_cut:
             data = data[: len(data) // 2]
             self.close_connection = True
-        self.wfile.write(data)
-        self.state.sent_bytes += len(data)
+        self.state.sent_bytes += len(data)  # first: a client that has all of it may look at once
+        try:
+            self.wfile.write(data)
+        except ConnectionError:
+            self.state.hung_up.set()
+            raise
 
     def log_message(self, *_: object) -> None:
         pass
