@@ -1,9 +1,11 @@
 """The whole service on one machine: the API in this process, its workers beside it."""
 
 import logging
+import resource
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 import uvicorn
@@ -20,13 +22,15 @@ from service.web.neighbours import is_loopback
 from service.web.protocol import PatientProtocol
 from service.worker.fleet import Fleet, worker_environments
 
-__all__ = ["require_safe_address", "serve"]
+__all__ = ["enough_descriptors", "require_safe_address", "serve"]
 
 logger = logging.getLogger(__name__)
 
 KEEP_ALIVE_S = 15
 FLEET_S = 10.0
 """What workers get beyond `shutdown_s` before they are ended by force: in all less than 45 s."""
+
+MOST_DESCRIPTORS = 1 << 16
 
 
 def serve(settings: Settings, announce: Callable[[str], object]) -> None:
@@ -35,13 +39,13 @@ def serve(settings: Settings, announce: Callable[[str], object]) -> None:
     Raises InvalidRequest, ModelError, before anything listens.
     """
     require_safe_address(settings)
+    _raise_descriptor_limit()
     prepare(settings)
     app = create_app(settings)
     fleet = Fleet(worker_environments(settings))
     server = _Server(_config(app, settings), fleet, announce)
-    # uvicorn sends itself the signal again when it has ended; it has done its work by then
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _ignore)
+        signal.signal(number, server.end_once_started)
     fleet.start()
     try:
         with Housekeeper(lambda: _keep_house(settings)):
@@ -66,6 +70,22 @@ def prepare(settings: Settings) -> None:
     """
     with opened_service(settings) as service:
         clear_orphans(settings, service.engine)
+
+
+def _raise_descriptor_limit() -> None:
+    """Each connection has one, one that asks for nothing too. Processes that this one starts may
+    have as many; they need few, and so have small ones, which select() takes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # macOS has another limit below
+        resource.setrlimit(resource.RLIMIT_NOFILE, (enough_descriptors(soft, hard), hard))
+
+
+def enough_descriptors(soft: int, hard: int) -> int:
+    """The soft limit that a process should have: a shell gives 1,024 and allows for more."""
+    if soft == resource.RLIM_INFINITY:
+        return soft
+    most = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    return max(soft, most)
 
 
 def require_safe_address(settings: Settings) -> None:
@@ -110,6 +130,11 @@ class _Server(uvicorn.Server):
         port = self.servers[0].sockets[0].getsockname()[1]
         self._announce(f"http://{f'[{host}]' if ':' in host else host}:{port}")
 
+    def end_once_started(self, _number: int, _frame: FrameType | None) -> None:
+        """Of a signal that comes before uvicorn listens for it. It is sent by uvicorn again when
+        that has ended, and changes nothing then."""
+        self.should_exit = True
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._fleet.stop()
         super().handle_exit(sig, frame)
@@ -119,7 +144,3 @@ class _Server(uvicorn.Server):
         if service is not None:  # else listeners would hold their connections to the last second
             service.watcher.close()
         await super().shutdown(sockets)
-
-
-def _ignore(number: int, frame: FrameType | None) -> None:
-    pass

@@ -80,8 +80,10 @@ class _Zygote:
     ended: dict[int, dict[str, Any]] = field(default_factory=dict)  # not asked about yet
 
     def serve(self) -> None:
+        looking = select.poll()  # the link's number may be above what select() takes
+        looking.register(self.link, select.POLLIN)
         while True:
-            ready, _, _ = select.select([self.link], [], [], LOOK_S)
+            ready = looking.poll(1000 * LOOK_S)
             for pid in list(self.alive):
                 self._look(pid)
             if not ready:

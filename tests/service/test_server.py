@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import httpx
 import pytest
 
 from service.errors import InvalidRequest
-from service.server import require_safe_address
+from service.server import enough_descriptors, require_safe_address
 from service.settings import Settings
 from service.worker.fleet import Fleet
 from tests.service.served import COMMAND, LIMIT_S, Served, children_of, is_alive, wait_for
@@ -79,6 +80,64 @@ def test_wrong_setting_is_one_sentence_and_no_service(
     assert done.stderr.startswith("error: ")
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+
+
+SIGNAL_AT_ONCE = """
+import os, resource, signal, sys
+from service.server import Fleet, serve
+from service.settings import Settings
+
+start = Fleet.start
+
+def start_and_be_told_to_end(fleet):
+    start(fleet)
+    os.kill(os.getpid(), int(sys.argv[1]))
+
+Fleet.start = start_and_be_told_to_end
+resource.setrlimit(resource.RLIMIT_NOFILE, (500, 900))
+serve(
+    Settings(port=0, workers=0),
+    lambda url: print(*resource.getrlimit(resource.RLIMIT_NOFILE)),
+)
+"""
+
+
+def serve_and_end(data: Path, number: signal.Signals) -> "subprocess.CompletedProcess[str]":
+    """Prints what descriptors it may have, of 500 and at most 900."""
+    return subprocess.run(
+        [sys.executable, "-c", SIGNAL_AT_ONCE, str(int(number))],
+        env=os.environ | {"WSI_DATA": str(data), "WSI_SANDBOX": "off"},
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_that_comes_before_the_server_has_started_ends_it(
+    tmp_path: Path, number: signal.Signals
+):
+    assert serve_and_end(tmp_path, number).returncode == 0
+
+
+def test_service_takes_as_many_descriptors_as_it_may(tmp_path: Path):
+    assert serve_and_end(tmp_path, signal.SIGTERM).stdout == "900 900\n"
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "taken"),
+    [
+        (1024, 4096, 4096),
+        (1024, 1024, 1024),
+        (1024, 524_288, 65_536),
+        (1024, resource.RLIM_INFINITY, 65_536),
+        (100_000, 524_288, 100_000),
+        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, resource.RLIM_INFINITY),
+    ],
+)
+def test_limit_of_descriptors_is_raised_within_bounds(soft: int, hard: int, taken: int):
+    assert enough_descriptors(soft, hard) == taken
 
 
 @pytest.fixture
