@@ -66,7 +66,8 @@ def submit_now(
     key_id: str | None,
     batch_id: str | None = None,
 ) -> Snapshot:
-    """submit(), for a thread. Raises InvalidOption, QueueFull, IdempotencyMismatch, QuotaExceeded.
+    """submit(), for a thread. Raises InvalidOption, QueueFull, IdempotencyMismatch, QuotaExceeded,
+    NotFound.
 
     Work that is done already is answered to those, too, whose quota is used up.
     """

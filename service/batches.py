@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, insert, select
+from sqlalchemy import Connection, Engine, func, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from service.database import batch_jobs, batches, jobs, reading, results
@@ -98,14 +98,16 @@ class Batches:
             return {row.number: row.name for row in found}
 
     def add(self, batch_id: str, member: Member) -> None:
-        """Said twice about the same number, the first counts."""
+        """A slide is in it once, and the first time counts. Where another name has its number,
+        because a request came twice and saw different files, it gets the next free one."""
         fields = {name: value for name, value in asdict(member).items() if value is not None}
-        row = {"batch_id": batch_id, **fields}
-        try:
-            with self._engine.begin() as connection:
+        ours = select(batches.c.id).where(batches.c.id == batch_id)
+        with self._engine.begin() as connection:
+            connection.execute(ours.with_for_update())  # one at a time, as on SQLite
+            number = _number(connection, batch_id, member)
+            if number is not None:
+                row = {**fields, "batch_id": batch_id, "number": number}
                 connection.execute(insert(batch_jobs).values(row))
-        except IntegrityError:
-            return
 
     def get(self, tenant: str, batch_id: str) -> Batch:
         """Raises NotFound, also where the batch is another tenant's."""
@@ -143,6 +145,21 @@ class Batches:
         with reading(self._engine) as connection:
             rows = connection.execute(query).all()
         return _lines([tuple(row) for row in rows])
+
+
+def _number(connection: Connection, batch_id: str, member: Member) -> int | None:
+    """Under which it comes into the batch; None where it is in there."""
+    same = batch_jobs.c.number == member.number
+    if member.name is not None:
+        same = or_(same, batch_jobs.c.name == member.name)
+    query = select(batch_jobs.c.number, batch_jobs.c.name)
+    there = connection.execute(query.where(batch_jobs.c.batch_id == batch_id, same)).all()
+    if not there:
+        return member.number
+    if any(row.name == member.name for row in there):
+        return None
+    last = select(func.max(batch_jobs.c.number)).where(batch_jobs.c.batch_id == batch_id)
+    return int(connection.execute(last).scalar_one()) + 1
 
 
 def _members(connection: Connection, batch_id: str) -> list[tuple[str | None, str | None]]:

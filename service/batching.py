@@ -12,7 +12,7 @@ from service.access.auth import Owner
 from service.asking import asked_from_params, submit_now
 from service.batches import Member
 from service.deps import Service
-from service.errors import Busy, InvalidRequest, QueueFull, ServiceError
+from service.errors import Busy, InvalidRequest, NotFound, QueueFull, ServiceError
 from service.jobs import JobState
 from service.problems import problem_of
 from service.schemas import MAX_BATCH, BatchRequest
@@ -61,7 +61,11 @@ def begin_batch(
         except (WsiError, ServiceError, OSError) as error:  # a failure is a line of the report
             service.batches.add(batch_id, replace(member, error=problem_of(error)))
             continue
-        job = submit_now(service, slide, offered, asked, owner.key_id, batch_id).job
+        try:
+            job = submit_now(service, slide, offered, asked, owner.key_id, batch_id).job
+        except NotFound as error:  # it was deleted just now
+            service.batches.add(batch_id, replace(member, error=problem_of(error)))
+            continue
         service.batches.add(batch_id, replace(member, slide_id=slide.id, job_id=job.id))
     return batch_id
 

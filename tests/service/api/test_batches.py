@@ -3,10 +3,18 @@
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from service.access.auth import Owner
+from service.asking import submit_now
+from service.batching import begin_batch
+from service.deps import Service
+from service.jobs import Snapshot
 from service.problems import problem
+from service.schemas import BatchRequest
+from service.storage.library import StoredSlide
 from tests.service.api.harness import Api, Workshop, at_once
 
 
@@ -50,6 +58,23 @@ def test_slide_that_does_not_exist_refuses_the_batch(api: Api) -> None:
     answer = api.post("/v1/batches", json={"slides": [api.upload(), "sld_0"]})
     assert answer.status_code == 404
     assert api.get("/v1/jobs").json()["items"] == []
+
+
+def test_slide_that_is_deleted_while_a_batch_is_taken_in_is_a_line_of_its_report(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slides = [api.upload(seed) for seed in (1, 2, 3)]
+
+    def submit_too_late(service: Service, slide: StoredSlide, *given: Any) -> Snapshot:
+        if slide.id == slides[1]:
+            service.library.delete(slide.tenant, slide.id)
+        return submit_now(service, slide, *given)
+
+    monkeypatch.setattr("service.batching.submit_now", submit_too_late)
+    batch = api.post("/v1/batches", json={"slides": slides}).json()
+    assert batch["counts"] == {"queued": 2}
+    rows = list(csv.DictReader(io.StringIO(api.get(batch["links"]["report"]).text)))
+    assert [row["problem"] for row in rows] == ["", "not-found", ""]
 
 
 def test_batch_that_does_not_fit_the_queue_is_refused_whole(
@@ -108,6 +133,29 @@ def test_batch_that_takes_too_long_goes_on_where_it_ended(
         names = [row["name"] for row in csv.DictReader(io.StringIO(report))]
         assert names == ["b.tiff", "a.tiff", "c.tiff", "d.tiff"]
         assert (batch["counts"], len(api.get("/v1/jobs").json()["items"])) == ({"queued": 4}, 4)
+
+
+def test_slides_of_a_request_that_overtakes_another_leave_nothing_out(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    """The second request, with the key of the first, sees one file less, and ends before it."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    for number, name in enumerate(("a.tiff", "b.tiff", "c.tiff")):
+        (shared / name).write_bytes(workshop.slide_bytes(number))
+    body, owner = BatchRequest(root=str(shared), glob="*.tiff"), Owner("local")
+    with Api(workshop, tmp_path / "data", slide_roots=(shared,)) as api:
+
+        def overtake() -> bool:
+            (shared / "b.tiff").rename(tmp_path / "b.tiff")
+            begin_batch(api.service, owner, body, "k")
+            (tmp_path / "b.tiff").rename(shared / "b.tiff")
+            return False
+
+        batch_id = begin_batch(api.service, owner, body, "k", is_over=overtake)
+        assert api.service.batches.names(batch_id) == {0: "a.tiff", 1: "c.tiff", 2: "b.tiff"}
+        assert begin_batch(api.service, owner, body, "k") == batch_id
+        assert len(api.service.batches.get("local", batch_id).jobs) == 3
 
 
 def test_rest_of_a_batch_has_to_fit_the_queue_and_not_the_whole(
