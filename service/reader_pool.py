@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from service.errors import Busy, DecoderCrashed, DecoderTimeout
+from service.sandbox.launcher import shared_launcher
 from service.sandbox.slide import SandboxedSlide, open_in_sandbox
 from service.storage.stamps import Stamp
 from wsi.errors import SlideNotFound
@@ -18,6 +19,7 @@ __all__ = ["ReaderKey", "ReaderPool"]
 OpenPath = Callable[[str, tuple[float, float] | None], SandboxedSlide]
 Failure = DecoderCrashed | DecoderTimeout
 RESTARTS = 1  # a crash may be the machine's fault; a second one is the file's
+SHUT_DOWN = "the service is being shut down; ask again in a minute"
 
 
 class ReaderKey(NamedTuple):
@@ -49,12 +51,18 @@ class _Entry:
     failures: int = 0
 
 
+def end_readers() -> None:
+    """All of this process, at once."""
+    shared_launcher().close()
+
+
 class ReaderPool:
     """At most `most` reader processes; the one that was not used for longest makes room.
 
     One that nobody used for `idle_s` is ended. One that crashed is replaced once; when its
     successor crashes too, the error stands for `grace_s`, and nobody is served from the file until
-    then. Safe to use from several threads.
+    then. close() waits `close_s` for reads that go on, then `end_readers` ends them. Safe to use
+    from several threads.
     """
 
     def __init__(
@@ -63,16 +71,20 @@ class ReaderPool:
         *,
         idle_s: float = 120.0,
         grace_s: float = 300.0,
+        close_s: float = 3.0,
         open_path: OpenPath = open_in_sandbox,
+        end_readers: Callable[[], object] = end_readers,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._most = most
         self._idle_s = idle_s
         self._grace_s = grace_s
-        self._open_path = open_path
+        self._close_s = close_s
+        self._open_path, self._end_readers = open_path, end_readers
         self._clock = clock
         self._changed = threading.Condition()
         self._entries: dict[_Place, _Entry] = {}
+        self._borrowers = 0
         self._sweeper: threading.Thread | None = None
         self._closed = False
 
@@ -82,12 +94,16 @@ class ReaderPool:
     ) -> Iterator[SandboxedSlide]:
         """The slide, open; others may read from it at the same time. Do not close it.
 
-        Raises what open_in_sandbox raises, and Busy where all readers are in use.
+        Raises what open_in_sandbox raises, and Busy where all readers are in use or closed.
         """
         place = _Place(key, str(path), mpp, _stamp(key, str(path)))
         entry = self._enter(place)
         try:
             yield self._opened(place, entry)
+        except (DecoderCrashed, DecoderTimeout) as error:
+            if self._closed:
+                raise Busy(SHUT_DOWN) from error
+            raise
         finally:
             self._leave(entry)
 
@@ -119,7 +135,9 @@ class ReaderPool:
             entries = list(self._entries.values())
             self._entries.clear()
             self._changed.notify_all()
-            self._changed.wait_for(lambda: not any(entry.borrowers for entry in entries))
+            if not self._changed.wait_for(lambda: not self._borrowers, self._close_s):
+                self._end_readers()
+                self._changed.wait_for(lambda: not self._borrowers, self._close_s)
             sweeper, self._sweeper = self._sweeper, None
         _close_all([entry.slide for entry in entries])
         if sweeper is not None:
@@ -134,16 +152,20 @@ class ReaderPool:
         self.prune()
         evicted: list[SandboxedSlide | None] = []
         with self._changed:
-            if self._closed:
-                raise Busy("the service is being shut down; ask again in a minute")
+            self._require_open()
             entry = self._entries.get(place)
             if entry is None or (entry.slide is None and entry.borrowers == 0):
                 evicted = self._make_room()
             entry = self._entries.setdefault(place, _Entry())
             entry.borrowers += 1
+            self._borrowers += 1
             self._start_sweeper()
         _close_all(evicted)
         return entry
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise Busy(SHUT_DOWN)
 
     def _count(self) -> int:
         return sum(1 for e in self._entries.values() if e.slide is not None or e.borrowers)
@@ -164,6 +186,7 @@ class ReaderPool:
     def _leave(self, entry: _Entry) -> None:
         with self._changed:
             entry.borrowers -= 1
+            self._borrowers -= 1
             entry.used_at = self._clock()
             self._note_failure(entry)
             self._changed.notify_all()
@@ -176,6 +199,7 @@ class ReaderPool:
                 self._note_failure(entry)
                 if entry.slide is not None:
                     return entry.slide
+                self._require_open()
                 self._raise_standing(entry)
             try:
                 slide = self._open_path(place.path, place.mpp)

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from service.errors import IdempotencyMismatch, QueueFull
+from service.errors import IdempotencyMismatch, NotFound, QueueFull
 from service.problems import problem
 
 __all__ = [
+    "LONGEST_RETRY_S",
     "MAX_ATTEMPTS",
     "Job",
     "JobState",
@@ -18,10 +19,12 @@ __all__ = [
     "Verdict",
     "other_work",
     "queue_full",
+    "slide_gone",
     "worker_lost",
 ]
 
 MAX_ATTEMPTS = 3
+LONGEST_RETRY_S = 30.0  # from a failed attempt to the next one
 
 
 class JobState(StrEnum):
@@ -118,6 +121,11 @@ def queue_full(limit: int, *, is_own: bool) -> QueueFull:
     """`is_own`: of one tenant's jobs, else of all."""
     whose = "of yours " if is_own else ""
     return QueueFull(f"{limit} jobs {whose}wait already; submit again later")
+
+
+def slide_gone() -> NotFound:
+    """As of a slide that never was."""
+    return NotFound("no such slide")
 
 
 def worker_lost() -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from service.errors import Conflict, NotFound
 from service.ids import new_id
 from service.jobs.job import (
+    LONGEST_RETRY_S,
     MAX_ATTEMPTS,
     Job,
     JobState,
@@ -19,6 +20,7 @@ from service.jobs.job import (
     Verdict,
     other_work,
     queue_full,
+    slide_gone,
     worker_lost,
 )
 from service.jobs.queue import Snapshot, WorkerSeen
@@ -40,7 +42,8 @@ IDLE: Mapping[str, Any] = {
 
 
 class MemoryQueue:
-    """See `Queue`. It ends with the process. `results`: id of a live result, by tenant and work."""
+    """See `Queue`. It ends with the process. `results`: id of a live result, by tenant and work.
+    `deleted_slides`: ids; any other slide is there."""
 
     def __init__(
         self,
@@ -59,6 +62,7 @@ class MemoryQueue:
         self._job_of_key: dict[tuple[str, str], str] = {}
         self._workers: dict[str, WorkerSeen] = {}
         self.results: dict[tuple[str, str], str] = {}
+        self.deleted_slides: set[str] = set()
 
     def submit(self, new: NewJob) -> Submitted:
         with self._lock:
@@ -237,6 +241,8 @@ class MemoryQueue:
     def _add(self, new: NewJob) -> Job:
         done = self.results.get((new.tenant, new.work_key))
         if done is None:
+            if new.slide_id in self.deleted_slides:
+                raise slide_gone()
             self._require_room(new.tenant)
         now = self._clock()
         job = Job(
@@ -293,16 +299,23 @@ class MemoryQueue:
 
     def _tidy(self) -> None:
         """What the lost workers and a clock that was put back left behind."""
-        latest = self._clock() + 2 * self._lease_s
+        self._shorten()
         for job in list(self._jobs.values()):
-            if job.lease_until is not None and job.lease_until > latest:
-                self._jobs[job.id] = replace(job, lease_until=self._clock() + self._lease_s)
             if not (self._is_over(job) and _is_hopeless(job)):
                 continue
             if job.cancel_requested:
                 self._end(job, JobState.CANCELLED)
             else:
                 self._end(job, JobState.FAILED, error=worker_lost())
+
+    def _shorten(self) -> None:
+        now, lease_s = self._clock(), self._lease_s
+        pause_s = max(LONGEST_RETRY_S, lease_s)
+        for job in list(self._jobs.values()):
+            if job.lease_until is not None and job.lease_until > now + 2 * lease_s:
+                self._jobs[job.id] = replace(job, lease_until=now + lease_s)
+            if job.state is JobState.QUEUED and job.not_before > now + 2 * pause_s:
+                self._jobs[job.id] = replace(job, not_before=now + pause_s)
 
     def _mine(self, job: Job) -> Job | None:
         """The job as it is now, unless another worker has it or it has ended."""

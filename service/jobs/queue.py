@@ -38,7 +38,8 @@ class Queue(Protocol):
 
         The same idempotency key: the job of before. Equal work that is queued or running: that
         job. Equal work that has a result: a new job that has succeeded already (`cached`).
-        Raises IdempotencyMismatch (the key was used for other work), QueueFull.
+        Raises IdempotencyMismatch (the key was used for other work), QueueFull, NotFound (there is
+        work to do, and its slide was deleted).
         """
         ...
 

@@ -6,7 +6,8 @@ another's eyes, and a host whose clock jumped by an hour would take every runnin
 worker, use up its attempts, and so fail jobs that nothing is wrong with. So there the database's
 own clock counts (`statement_timestamp()`, in the same statement, without a round trip). That saves
 work; what is *right* depends on no clock: only the fence and the unique live result decide who
-publishes. A clock put back by an hour leaves leases that end too late, and `claim` shortens them.
+publishes. A clock put back by an hour leaves leases and pauses that end too late, and `claim`
+shortens them.
 """
 
 import logging
@@ -33,7 +34,7 @@ from sqlalchemy import (
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects import postgresql, sqlite
 
-from service.database import idempotency_keys, jobs, reading, results, workers
+from service.database import idempotency_keys, jobs, reading, results, slides, workers
 from service.errors import Conflict, NotFound
 from service.ids import new_id
 from service.jobs import statements
@@ -47,6 +48,7 @@ from service.jobs.job import (
     Verdict,
     other_work,
     queue_full,
+    slide_gone,
     worker_lost,
 )
 from service.jobs.queue import Snapshot, WorkerSeen
@@ -313,6 +315,7 @@ class SqlQueue:
         # after the look for work under way: a job that ended in between has its result by now
         done = connection.scalar(statements.live_result(new.tenant, new.work_key))
         if done is None:
+            self._require_slide(connection, new.slide_id)
             self._require_room(connection, new.tenant)
         now, made_at = self._now(), self._clock()
         row = {
@@ -334,6 +337,12 @@ class SqlQueue:
             "key_id": new.key_id,
         }
         return _job(connection.execute(insert(jobs).values(row).returning(jobs)).one())
+
+    def _require_slide(self, connection: Connection, slide_id: str) -> None:
+        """Nobody deletes it before the job is there, and needs it."""
+        there = select(slides.c.id).where(slides.c.id == slide_id).with_for_update(read=True)
+        if connection.execute(there).first() is None:
+            raise slide_gone()
 
     def _require_room(self, connection: Connection, tenant: str) -> None:
         for owner, limit in ((None, self._max_queued), (tenant, self._max_queued_per_tenant)):
@@ -373,6 +382,7 @@ class SqlQueue:
                 return
         with self._engine.begin() as connection:
             connection.execute(statements.shorten_leases(self._now(), self._lease_s))
+            connection.execute(statements.shorten_pauses(self._now(), self._lease_s))
             for row in connection.execute(statements.fail_lost(self._now(), worker_lost())):
                 logger.warning("ended: its worker is lost", extra={"job": row.id})
 

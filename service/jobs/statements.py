@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 
 from service.database import LIVE, jobs, results
-from service.jobs.job import MAX_ATTEMPTS, Job, JobState
+from service.jobs.job import LONGEST_RETRY_S, MAX_ATTEMPTS, Job, JobState
 from service.jobs.turns import MOST_RUNNING
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "positions",
     "queued_or_cancelled",
     "shorten_leases",
+    "shorten_pauses",
     "troubled",
     "turns",
     "under_way",
@@ -151,8 +152,9 @@ def claim(
 
 
 def troubled(now: Now, lease_s: float) -> Select[Any]:
-    """One row where `fail_lost` or `shorten_leases` has something to do."""
-    trouble = or_(and_(_over(now), _hopeless()), _too_long(now, lease_s))
+    """One row where `fail_lost`, `shorten_leases` or `shorten_pauses` has something to do."""
+    lost, pauses = and_(_over(now), _hopeless()), _too_late(now, lease_s)
+    trouble = or_(lost, _too_long(now, lease_s), pauses)
     return select(jobs.c.id).where(trouble).limit(1)
 
 
@@ -182,6 +184,13 @@ def shorten_leases(now: Now, lease_s: float) -> Update:
     """
     ahead = select(jobs.c.id).where(_too_long(now, lease_s)).with_for_update(skip_locked=True)
     return update(jobs).where(jobs.c.id.in_(ahead)).values(lease_until=now + lease_s)
+
+
+def shorten_pauses(now: Now, lease_s: float) -> Update:
+    """Likewise of jobs that wait for their next attempt."""
+    ahead = select(jobs.c.id).where(_too_late(now, lease_s)).with_for_update(skip_locked=True)
+    pause_s = max(LONGEST_RETRY_S, lease_s)
+    return update(jobs).where(jobs.c.id.in_(ahead)).values(not_before=now + pause_s)
 
 
 def of_owner(job: Job) -> Update:
@@ -296,3 +305,8 @@ def _hopeless() -> ColumnElement[bool]:
 def _too_long(now: Now, lease_s: float) -> ColumnElement[bool]:
     """Twice the lease, so that workers with somewhat different leases leave each other's alone."""
     return jobs.c.lease_until > now + 2 * lease_s
+
+
+def _too_late(now: Now, lease_s: float) -> ColumnElement[bool]:
+    """A job that was handed back waits a lease at most."""
+    return and_(QUEUED, jobs.c.not_before > now + 2 * max(LONGEST_RETRY_S, lease_s))

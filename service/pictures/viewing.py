@@ -1,10 +1,11 @@
 """What viewers are shown, and who may see it: the part between the routes and the pictures."""
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 from service.access.auth import Principal
@@ -18,7 +19,7 @@ from service.sandbox.wire import SandboxLimits
 from service.settings import Settings
 from service.storage.artefacts import ZARR
 from service.storage.library import Library, StoredSlide
-from service.storage.pinned import PinnedSlides
+from service.storage.pinned import PinnedSlides, require_unchanged
 from service.storage.shelf import Shelf, StoredResult
 from wsi import __version__
 from wsi.deepzoom import Address, Pyramid
@@ -86,7 +87,9 @@ class Viewing:
         """`readers`: by default confined ones, as the settings want them."""
         self._library, self._shelf = library, shelf
         self._readers = _open_readers(settings) if readers is None else readers
-        self._pinned = PinnedSlides()
+        self._closing = threading.Event()
+        check = partial(require_unchanged, should_stop=self._closing.is_set)
+        self._pinned = PinnedSlides(check)
         self.heatmaps = HeatmapTiles(settings.tile_cache_bytes // 2)
         self._slide_pictures = ByteCache(settings.tile_cache_bytes // 2)
         self.results = Lookups[SeenResult](KEPT_S, clock)
@@ -134,6 +137,7 @@ class Viewing:
         return len(self._readers)
 
     def close(self) -> None:
+        self._closing.set()
         self._readers.close()
 
     def _drawn(self, seen: SeenSlide, what: Address | int, draw: Callable[[Slide], bytes]) -> bytes:

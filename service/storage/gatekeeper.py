@@ -9,20 +9,26 @@ import os
 import resource
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import wsi.errors
+from service.errors import Busy
 from wsi.errors import CorruptSlide, SlideNotFound, SlideTooLarge, UnsupportedSlide, WsiError
 
 if TYPE_CHECKING:
     from wsi.readers.gate import Source
 
-__all__ = ["Admitted", "admit", "admit_apart", "is_archive", "require_slide_like"]
+__all__ = ["SHUT_DOWN", "Admitted", "admit", "admit_apart", "is_archive", "require_slide_like"]
+
+SHUT_DOWN = "the service is being shut down; send the slide again in a minute"
 
 GATE_MEMORY_BYTES = 512 << 20  # of addresses; NumPy and pydicom take 137 MiB of them
 GATE_TIMEOUT_S = 30
+LOOK_S = 0.5  # how often a process that takes long is asked whether it should stop
 HEAD_BYTES = 1024
 
 START = (
@@ -106,19 +112,19 @@ def admit(path: Path) -> Admitted:
     return Admitted(source.kind, _suffix(source), tuple(str(file) for file in source.files))
 
 
-def admit_apart(path: Path) -> Admitted:
-    """admit() in a process of its own, with limits on memory and time. Raises WsiError."""
+def admit_apart(path: Path, should_stop: Callable[[], bool] = lambda: False) -> Admitted:
+    """admit() in a process of its own, with limits on memory and time. Raises WsiError; Busy once
+    should_stop() is True."""
+    command = [sys.executable, "-I", "-c", START, json.dumps(sys.path), str(path)]
     try:
-        done = subprocess.run(
-            [sys.executable, "-I", "-c", START, json.dumps(sys.path), str(path)],
+        with subprocess.Popen(
+            command,
             env={"OPENBLAS_NUM_THREADS": "1", "LC_ALL": "C.UTF-8"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            timeout=GATE_TIMEOUT_S,
-            check=False,
-        )
-        said = json.loads(done.stdout)
+        ) as process:
+            said = json.loads(_said(process, should_stop))
     except subprocess.TimeoutExpired as error:
         raise CorruptSlide(f"its header could not be read in {GATE_TIMEOUT_S} s") from error
     except ValueError as error:
@@ -142,6 +148,22 @@ def answer(path: str) -> None:
     except WsiError as error:
         said = {"error": type(error).__name__, "message": str(error)}
     os.write(1, json.dumps(said).encode())
+
+
+def _said(process: "subprocess.Popen[bytes]", should_stop: Callable[[], bool]) -> bytes:
+    """All that it writes. Raises TimeoutExpired, Busy; it has ended, however this ends."""
+    until = time.monotonic() + GATE_TIMEOUT_S
+    try:
+        while True:
+            try:
+                return process.communicate(timeout=LOOK_S)[0]
+            except subprocess.TimeoutExpired:
+                if time.monotonic() >= until:
+                    raise
+            if should_stop():
+                raise Busy(SHUT_DOWN)
+    finally:
+        process.kill()
 
 
 def _suffix(source: "Source") -> str:

@@ -7,21 +7,21 @@ cleaning (`service.storage.retention`) can tell it from everything else.
 
 import logging
 import shutil
+import threading
 import time
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, RowMapping, delete, exists, insert, select, update
+from sqlalchemy import Engine, delete, exists, insert, select, true, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from service.access.auth import Owner
 from service.database import jobs, reading, slides
 from service.errors import (
+    Busy,
     Conflict,
     InvalidRequest,
     NotFound,
@@ -31,13 +31,20 @@ from service.errors import (
 from service.ids import new_id
 from service.settings import Settings
 from service.storage.archive import SlideArchive
-from service.storage.gatekeeper import Admitted, admit_apart, is_archive, require_slide_like
+from service.storage.gatekeeper import (
+    SHUT_DOWN,
+    Admitted,
+    admit_apart,
+    is_archive,
+    require_slide_like,
+)
 from service.storage.incoming import Incoming, Received
 from service.storage.quota import Quota
-from service.storage.reception import pour
+from service.storage.reception import THREADS, Reception
 from service.storage.removal import remove
 from service.storage.reservation import Reservation, Reservations, space_watched
 from service.storage.roots import resolve_below
+from service.storage.slides import Stored, StoredSlide, came_before
 from service.storage.stamps import Stamp
 from service.storage.uploads import Uploads
 from wsi.errors import StoreIncomplete, WsiError
@@ -52,36 +59,15 @@ logger = logging.getLogger(__name__)
 INCOMING = "incoming"
 SLIDES = "slides"
 HEAD_BYTES = 1024
-WRITERS = 4  # threads; more would only make one disk seek
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 MAX_PLACE = 1000  # characters, as the table has them
 UNFINISHED = ("queued", "running")
 
 
-@dataclass(frozen=True)
-class StoredSlide:
-    """A slide as it was when its row was read."""
-
-    id: str
-    tenant: str
-    sha256: str  # of the bytes that came; of a path see wsi.identity
-    size_bytes: int  # on disk: of an archive, unpacked
-    kind: str  # file, archive, path
-    path: Path  # to give to open_slide
-    facts: Mapping[str, Any] | None  # JSON: size0, mpp … once a reader has opened it
-    created_at: float
-
-
-@dataclass(frozen=True)
-class Stored:
-    slide: StoredSlide
-    created: bool  # False: the tenant had the same bytes already
-
-
 class Library:
     """All slides of a data folder. Safe to share between threads; any number of processes.
 
-    close() ends its threads.
+    close() ends its threads, and what they unpack or check with Busy.
     """
 
     def __init__(
@@ -91,20 +77,21 @@ class Library:
         settings: Settings,
         clock: Callable[[], float] = time.time,
         *,
-        gate: Callable[[Path], Admitted] = admit_apart,
+        gate: Callable[[Path], Admitted] | None = None,
     ) -> None:
         """`gate` looks at a slide's header; the default does so in a process of its own."""
         self._data, self._engine, self._settings = data.resolve(), engine, settings
-        self._clock, self._gate = clock, gate
+        self._clock, self._closing = clock, threading.Event()
+        self._gate = gate or partial(admit_apart, should_stop=self._closing.is_set)
         self._reservations = Reservations(self._data, settings.disk_floor_bytes)
         self.quota = Quota(engine, settings.quota_bytes)
-        self._writers = ThreadPoolExecutor(WRITERS, "upload")
-        self._settlers = ThreadPoolExecutor(WRITERS, "settle")
+        share = THREADS // 2 if settings.auth else THREADS  # the rest is for other tenants
+        self._reception = Reception(settings.upload_stall_s, share)
         self._uploads = Uploads(self._data / INCOMING, settings, self.reserve)
 
     def close(self) -> None:
-        self._writers.shutdown()
-        self._settlers.shutdown()
+        self._closing.set()
+        self._reception.close()
 
     async def receive(
         self,
@@ -122,16 +109,14 @@ class Library:
         quota it counts to. `content_length` None: not stated. Nothing is left of
         a body that is refused, cut off or given up. Raises ServiceError (UnsupportedMedia,
         TooLarge, QuotaExceeded, NoSpace, InvalidRequest, UploadStalled, ChecksumMismatch,
-        ArchiveUnsafe, TooManyRequests) and WsiError (UnsupportedSlide, CorruptSlide,
+        ArchiveUnsafe, TooManyRequests, Busy) and WsiError (UnsupportedSlide, CorruptSlide,
         SlideTooLarge).
         """
-        return await pour(
+        return await self._reception.pour(
+            tenant,
             chunks,
             partial(self.begin, tenant, media_type, content_length, sha256, key_id),
             partial(self.settle, tenant, key_id=key_id),
-            stall_s=self._settings.upload_stall_s,
-            writers=self._writers,
-            settlers=self._settlers,
         )
 
     def store(
@@ -173,9 +158,10 @@ class Library:
     def settle(self, tenant: str, incoming: Incoming, *, key_id: str | None = None) -> Stored:
         """The second part of receive(): the checks, the name, the row."""
         try:
+            self._require_open()
             received = incoming.finish()
             known = self._by_sha256(tenant, received.sha256)
-            if known is not None and not self._is_astray(known):
+            if known is not None and not self._is_astray(known) and self._renew(known):
                 return Stored(known, created=False)
             with space_watched():
                 return self._admit(Owner(tenant, key_id), incoming, received)
@@ -186,11 +172,12 @@ class Library:
         """A slide below one of the operator's folders; it stays where it is.
 
         `path` is absolute, or relative to one of them. Raises InvalidRequest, NotFound (missing,
-        or a link that leads out), UnsupportedSlide, CorruptSlide, SlideTooLarge.
+        or a link that leads out), UnsupportedSlide, CorruptSlide, SlideTooLarge, Busy.
         """
         place = resolve_below(self._settings.slide_roots, path)
         if len(str(place)) > MAX_PLACE:
             raise InvalidRequest(f"a path of more than {MAX_PLACE} characters")
+        began_at = self._clock()  # a file that changes from now on is not what is hashed
         identity = self._identity(place)
         return self._record(
             Owner(tenant),
@@ -199,6 +186,7 @@ class Library:
             identity["size_bytes"],
             "path",
             str(place),
+            began_at,
         )
 
     def get(self, tenant: str, slide_id: str) -> StoredSlide:
@@ -224,7 +212,8 @@ class Library:
         if before is not None:
             query = query.where(slides.c.id < before)
         with reading(self._engine) as connection:
-            return [self._slide(row) for row in connection.execute(query.limit(limit)).mappings()]
+            rows = connection.execute(query.limit(limit)).mappings()
+            return [StoredSlide.from_row(row, self._data) for row in rows]
 
     def set_facts(self, tenant: str, slide_id: str, facts: Mapping[str, Any]) -> None:
         """What a reader found, beside what is known already: JSON types. Harmless where the slide
@@ -234,14 +223,20 @@ class Library:
             known = connection.scalar(select(slides.c.facts).where(own).with_for_update()) or {}
             connection.execute(update(slides).where(own).values(facts={**known, **facts}))
 
-    def delete(self, tenant: str, slide_id: str) -> None:
-        """Its results stay. Raises NotFound; Conflict while a job needs it."""
+    def delete(self, tenant: str, slide_id: str, *, sent_before: float | None = None) -> None:
+        """Its results stay. Raises NotFound; Conflict while a job needs it, or where its bytes came
+        at `sent_before` (Unix seconds) or later."""
         needed = exists().where(jobs.c.slide_id == slides.c.id, jobs.c.state.in_(UNFINISHED))
         own = (slides.c.tenant == tenant) & (slides.c.id == slide_id)
+        old = true() if sent_before is None else came_before(sent_before)
         with self._engine.begin() as connection:
-            gone = connection.execute(delete(slides).where(own, ~needed)).rowcount
+            # who adds a job has this row: the look for jobs comes after it, in another statement
+            connection.execute(select(slides.c.id).where(own).with_for_update())
+            gone = connection.execute(delete(slides).where(own, old, ~needed)).rowcount
         if not gone:
             self.get(tenant, slide_id)
+            if sent_before is not None:
+                raise Conflict("its bytes came again, or a job needs it")
             raise Conflict("a job that waits or runs needs this slide; cancel the job first")
         remove(self._data / SLIDES / slide_id)
         logger.info("slide deleted", extra={"slide": slide_id})
@@ -278,7 +273,8 @@ class Library:
             undo.pop_all()
             with lock:
                 place = f"{SLIDES}/{slide_id}" + (f"/{entry}" if entry else "")
-                return self._record(owner, slide_id, received.sha256, size_bytes, kind, place)
+                sha256, now = received.sha256, self._clock()
+                return self._record(owner, slide_id, sha256, size_bytes, kind, place, now)
 
     def _check_file(self, path: Path, folder: Path) -> str:
         """Moves the body into the folder and gives it its format's name."""
@@ -291,7 +287,15 @@ class Library:
         with incoming.path.open("rb") as file, SlideArchive(file) as archive:
             archive.require_at_most(self._settings.max_slide_bytes)
             incoming.reservation.grow(archive.stated_bytes, replacing=True)
-            return archive.extract(folder, incoming.reservation.spend)
+            return archive.extract(folder, partial(self._spend, incoming.reservation))
+
+    def _spend(self, reservation: Reservation, size_bytes: int) -> None:
+        self._require_open()
+        reservation.spend(size_bytes)
+
+    def _require_open(self) -> None:
+        if self._closing.is_set():
+            raise Busy(SHUT_DOWN)
 
     def _check_unpacked(self, folder: Path) -> str:
         entry = "slide.mrxs" if (folder / "slide.mrxs").is_file() else ""
@@ -299,7 +303,14 @@ class Library:
         return entry
 
     def _record(
-        self, owner: Owner, slide_id: str, sha256: str, size_bytes: int, kind: str, place: str
+        self,
+        owner: Owner,
+        slide_id: str,
+        sha256: str,
+        size_bytes: int,
+        kind: str,
+        place: str,
+        created_at: float,
     ) -> Stored:
         """Adds the row, or finds that the same bytes came at the same time: then ours go."""
         tenant = owner.tenant
@@ -310,7 +321,7 @@ class Library:
             "size_bytes": size_bytes,
             "kind": kind,
             "place": place,
-            "created_at": self._clock(),
+            "created_at": created_at,
         }
         while True:
             try:
@@ -335,15 +346,19 @@ class Library:
                 return self._move(known, row["place"])
             self._let_go(known)
             return None
-        if known is not None:
-            remove(self._data / SLIDES / row["id"])
+        if known is None or not self._renew(known):
+            return None
+        remove(self._data / SLIDES / row["id"])
         return known
 
     def _identity(self, place: Path) -> dict[str, Any]:
         """Of all files of a slide below the operator's folders. Raises what add_path() raises."""
         roots = self._settings.slide_roots
         files = [resolve_below(roots, file) for file in self._gate(place).files]
-        return files_identity(files, "the slide")
+        try:
+            return files_identity(files, "the slide", self._closing.is_set)
+        except InterruptedError as error:
+            raise Busy(SHUT_DOWN) from error
 
     def _is_astray(self, known: StoredSlide, than: Path | None = None) -> bool:
         """Whether a slide that stays in its place is there no more, as it was. `than`: the place
@@ -353,13 +368,22 @@ class Library:
         try:
             untouched = Stamp.of(known.path).is_of(known.size_bytes, known.created_at)
             return not untouched and self._identity(known.path)["sha256"] != known.sha256
+        except Busy:
+            raise
         except (OSError, WsiError, ServiceError):
             return True
 
+    def _renew(self, known: StoredSlide) -> bool:
+        """Its bytes have come again: it is kept from now on. False where it has just gone."""
+        mine = update(slides).where(slides.c.id == known.id)
+        with self._engine.begin() as connection:
+            return connection.execute(mine.values(renewed_at=self._clock())).rowcount == 1
+
     def _move(self, known: StoredSlide, place: str) -> StoredSlide:
         """The same slide in another place: who has its id finds it again."""
+        new = {"place": place, "renewed_at": self._clock()}
         with self._engine.begin() as connection:
-            connection.execute(update(slides).where(slides.c.id == known.id).values(place=place))
+            connection.execute(update(slides).where(slides.c.id == known.id).values(new))
         logger.info("slide found in another place", extra={"slide": known.id})
         return self.get(known.tenant, known.id)
 
@@ -376,11 +400,7 @@ class Library:
         query = select(slides).where(slides.c.tenant == tenant, condition)
         with reading(self._engine) as connection:
             row = connection.execute(query).mappings().one_or_none()
-        return None if row is None else self._slide(row)
-
-    def _slide(self, row: RowMapping) -> StoredSlide:
-        fields = {name: row[name] for name in row if name not in ("place", "key_id")}
-        return StoredSlide(path=self._data / row["place"], **fields)
+        return None if row is None else StoredSlide.from_row(row, self._data)
 
 
 def _lock_new(folder: Path) -> FolderLock:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from service.errors import SlideChanged
-from service.storage.gatekeeper import admit_apart
+from service.errors import Busy, SlideChanged
+from service.storage.gatekeeper import SHUT_DOWN, admit_apart
 from service.storage.library import StoredSlide
 from service.storage.stamps import Stamp
 from wsi.errors import WsiError
@@ -23,11 +23,17 @@ STANDS_S = 60.0
 and a file that could not be read for once is not lost."""
 
 
-def require_unchanged(path: Path, sha256: str) -> None:
+def require_unchanged(
+    path: Path, sha256: str, should_stop: Callable[[], bool] = lambda: False
+) -> None:
     """Reads all its files: equal work is found by their sha256, and a result of other bytes would
-    be given to everybody who asks for it. Raises SlideChanged, also where the file is gone."""
+    be given to everybody who asks for it. Raises SlideChanged, also where the file is gone; Busy
+    once should_stop() is True."""
     try:
-        found = files_identity(map(Path, admit_apart(path).files), "the slide")["sha256"]
+        files = map(Path, admit_apart(path, should_stop).files)
+        found = files_identity(files, "the slide", should_stop)["sha256"]
+    except InterruptedError as error:
+        raise Busy(SHUT_DOWN) from error
     except WsiError as error:
         raise SlideChanged(CHANGED) from error
     if found != sha256:

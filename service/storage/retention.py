@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from service.storage.library import INCOMING, SLIDES, UNFINISHED, Library
 from service.storage.removal import claimed, remove, size_on_disk
 from service.storage.reservation import Reservations
 from service.storage.shelf import RESULTS, Shelf
+from service.storage.slides import came_before
 
 __all__ = ["Garbage", "clear_orphans", "collect_garbage"]
 
@@ -151,9 +153,10 @@ class _Collector:
         if self._settings.keep_slides_s is None:
             return ()
         needed = exists().where(jobs.c.slide_id == slides.c.id, jobs.c.state.in_(UNFINISHED))
-        old = slides.c.created_at < now - self._settings.keep_slides_s
+        before = now - self._settings.keep_slides_s
         library = Library(self._data, self._engine, self._settings, self._clock)
-        return self._expire(slides, SLIDES, old & ~needed, library.delete)
+        away = partial(library.delete, sent_before=before)
+        return self._expire(slides, SLIDES, came_before(before) & ~needed, away)
 
     def _expire(
         self,

@@ -5,6 +5,9 @@ from typing import NamedTuple, Self
 
 __all__ = ["Stamp"]
 
+TICK_NS = 20_000_000
+"""Times of files are those of the kernel's last tick: 10 ms old on Linux at most, at 100 Hz."""
+
 
 class Stamp(NamedTuple):
     """What changes when a file is written to, or another one takes its name."""
@@ -25,5 +28,5 @@ class Stamp(NamedTuple):
 
     def is_of(self, size_bytes: int, seen_at: float) -> bool:
         """Whether nobody touched it since, and it has that size. seen_at: Unix seconds."""
-        newest_ns = max(self.modified_ns, self.changed_ns)
+        newest_ns = max(self.modified_ns, self.changed_ns) + TICK_NS
         return self.size_bytes == size_bytes and newest_ns <= seen_at * 1e9

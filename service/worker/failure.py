@@ -8,6 +8,7 @@ from typing import Any
 
 from models.errors import ModelError
 from service.errors import NoSpace, ServiceError
+from service.jobs.job import LONGEST_RETRY_S
 from service.problems import problem, problem_of
 from service.worker.naming import LEAST_LETTERS, neutral_name
 from wsi.errors import StoreLocked, WsiError
@@ -21,7 +22,7 @@ AGAIN = frozenset({"gpu-unavailable", "internal-error", "model-changed", "worker
 """What another time, another worker, or a fresh process may mend."""
 
 RETRY_S = 5.0
-"""Before the second attempt; each further one waits twice as long."""
+"""Before the second attempt; each further one waits twice as long, up to LONGEST_RETRY_S."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def retry_delay_s(failure: Failure, attempt: int, first_s: float = RETRY_S) -> f
     That the attempts are used up is the queue's to know.
     """
     if failure.slug in AGAIN or (failure.slug in ONCE_MORE and attempt == 1):
-        return float(first_s * 2 ** (attempt - 1))
+        return min(LONGEST_RETRY_S, float(first_s * 2 ** (attempt - 1)))
     return None
 
 

@@ -16,6 +16,7 @@ from service.jobs.sql import SqlQueue
 from service.settings import Settings
 from tests.reliability.report import SEED, report, size
 from tests.reliability.serving import Served, serve_api
+from tests.service.jobs.databases import add_slide
 
 pytestmark = [pytest.mark.slow, pytest.mark.reliability]
 
@@ -52,7 +53,7 @@ def open_queue(data: Path) -> SqlQueue:
 def ask_all(api: Served, jobs: list[str], until: threading.Event) -> list[float]:
     """Milliseconds of each answer about a job's state, one after the other."""
     chooser, took = random.Random(SEED), []
-    with httpx.Client(base_url=api.url) as client:
+    with httpx.Client(base_url=api.url, timeout=60) as client:
         while not until.is_set():
             began = time.monotonic()
             answer = client.get(f"/v1/jobs/{chooser.choice(jobs)}")
@@ -86,8 +87,9 @@ def end_jobs(
 def test_nobody_misses_the_end_of_a_job(tmp_path: Path) -> None:
     count, clients = size(100, 1_000), size(20, 200)
     with serve_api(tmp_path / "data") as api:
-        httpx.get(f"{api.url}/livez").raise_for_status()
+        httpx.get(f"{api.url}/livez", timeout=60).raise_for_status()
         queue = open_queue(tmp_path / "data")
+        add_slide(queue._engine, tenant="local")
         asked = [NewJob("local", "sld_1", f"work-{number}", REQUEST) for number in range(count)]
         jobs = [queue.submit(new).job.id for new in asked]
         listeners = listen(api, random.Random(SEED).sample(jobs, clients))

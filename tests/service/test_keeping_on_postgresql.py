@@ -1,13 +1,18 @@
 """Library, shelf and retention on PostgreSQL: the statements that differ by database."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event, text
 
 from service.database import open_database, upgrade
 from service.errors import Conflict, ResultExpired
+from service.jobs import NewJob
+from service.jobs.sql import SqlQueue
 from service.storage.retention import Garbage, collect_garbage
 from service.storage.shelf import Shelf
 from tests.service.postgresql import cluster, fresh_database
@@ -38,6 +43,38 @@ def test_equal_uploads_at_the_same_time_are_one_slide(tmp_path: Path, engine: En
     assert [one.created for one in stored].count(True) == 1
     assert len(files_of(tmp_path)) == 1
     assert library.bytes_of(TENANT) == len(tiff_bytes())
+
+
+def test_a_slide_of_which_a_job_is_being_added_is_not_deleted(tmp_path: Path, engine: Engine):
+    """The deletion begins before the job is there, and looks for jobs after it is."""
+    library = make_library(tmp_path, engine)
+    slide = library.store(TENANT, [tiff_bytes()]).slide
+    queue = SqlQueue(engine, lease_s=60, max_queued=9, max_queued_per_tenant=9)
+    deleting = []
+
+    def delete_meanwhile(*execution: Any) -> None:
+        if str(execution[2]).startswith("INSERT INTO jobs"):
+            deleting.append(ThreadPoolExecutor(1).submit(library.delete, TENANT, slide.id))
+            wait_until_blocked(engine, deleting[0])
+
+    event.listen(engine, "before_cursor_execute", delete_meanwhile)
+    job = queue.submit(NewJob(TENANT, slide.id, "work", {})).job
+    event.remove(engine, "before_cursor_execute", delete_meanwhile)
+    with pytest.raises(Conflict, match="cancel the job first"):
+        deleting[0].result(60)
+    assert library.get(TENANT, job.slide_id) == slide
+
+
+def wait_until_blocked(engine: Engine, doing: "Future[None]") -> None:
+    """Until a connection waits for another one's lock, or all is done."""
+    waits = text(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    with engine.connect() as connection:
+        while not doing.done() and not connection.scalar(waits):
+            threading.Event().wait(0.01)
+            connection.rollback()
 
 
 def test_what_is_over_its_time_goes_and_what_is_needed_stays(tmp_path: Path, engine: Engine):

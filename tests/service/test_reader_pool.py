@@ -1,6 +1,7 @@
 """Reader processes kept between requests: for whom, how many, how long, and after a crash."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -246,3 +247,45 @@ def test_closing_ends_all_and_lends_no_more(tiff: Path):
     assert not any(map(is_alive, pids))
     with pytest.raises(Busy, match="shut down"), pool.borrow(A, tiff):
         pass
+
+
+class StuckReader:
+    """A pool over one reader that never answers, and a thread that waits for it."""
+
+    def __init__(self, path: Path, deed: str, close_s: float) -> None:
+        self._launcher = Launcher("tests.service.hostile:run", [REPOSITORY])
+        self._path, self._deed = path, deed
+        self._is_asked = threading.Event()
+        self.errors: list[Exception] = []
+        self.pool = ReaderPool(
+            open_path=self._open, end_readers=self._launcher.close, close_s=close_s
+        )
+        self.thread = threading.Thread(target=self._read)
+        self.thread.start()
+        assert self._is_asked.wait(60)
+
+    def _open(self, path: str, mpp: tuple[float, float] | None) -> SandboxedSlide:
+        if self._deed.startswith("open-"):
+            self._is_asked.set()
+        return open_in_sandbox(path, mpp, self._deed, launcher=self._launcher)
+
+    def _read(self) -> None:
+        try:
+            with self.pool.borrow(A, self._path) as slide:
+                self._is_asked.set()
+                slide.read_level(0, AT_THE_TRAP)
+        except Exception as error:
+            self.errors.append(error)
+
+
+@pytest.mark.parametrize("deed", ["hang", "open-hang"])
+def test_closing_waits_a_little_for_a_reader_that_never_answers(tiff: Path, deed: str):
+    """Its own time limit is a minute; so long nobody waits for a service to end."""
+    stuck = StuckReader(tiff, deed, close_s=0.01)
+    began = time.monotonic()
+    stuck.pool.close()
+    stuck.thread.join(30)
+    assert time.monotonic() - began < 30
+    (error,) = stuck.errors
+    assert isinstance(error, Busy)
+    assert "shut down" in str(error)

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from service.asking import submit_now
+from service.errors import NotFound
 from service.problems import problem
+from service.submission import Asked
 from tests.service.api.harness import Api, Workshop, at_once, events_of
 from wsi.store.journal import FolderLock
 
@@ -41,6 +44,15 @@ def test_finished_work_is_answered_at_once(api: Api) -> None:
         first["result_id"],
     )
     assert again["id"] != first["id"]
+
+
+def test_a_slide_that_is_deleted_while_a_job_is_asked_for_is_missing(api: Api) -> None:
+    slide = api.service.library.get("local", api.upload())
+    api.delete(f"/v1/slides/{slide.id}").raise_for_status()
+    offered = api.service.catalogue.get(None)
+    with pytest.raises(NotFound, match="no such slide"):
+        submit_now(api.service, slide, offered, Asked(), None)
+    assert api.get("/v1/jobs").json()["items"] == []
 
 
 def test_outputs_and_parameters_reach_the_worker(api: Api) -> None:

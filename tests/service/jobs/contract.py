@@ -8,6 +8,7 @@ import pytest
 
 from service.errors import NotFound
 from service.jobs import Job, JobState, Queue, Verdict
+from service.jobs.job import LONGEST_RETRY_S
 from tests.service.jobs.builders import (
     LEASE_S,
     PROBLEM,
@@ -85,7 +86,7 @@ class QueueContract(SubmittingContract, OwningContract):
         self, queue: Queue, clock: FakeClock
     ) -> None:
         queue.submit(new_job("delayed"))
-        queue.fail(claimed(queue), PROBLEM, retry_in_s=1000)
+        queue.fail(claimed(queue), PROBLEM, retry_in_s=2 * LEASE_S)
         start(queue, new_job("lost"))
         last = queue.submit(new_job("last")).job
 
@@ -318,6 +319,28 @@ class QueueContract(SubmittingContract, OwningContract):
         clock.advance(-3600)
 
         assert queue.claim("w1") is not None
+
+    def test_a_clock_put_back_does_not_hold_up_delayed_jobs_for_long(
+        self, queue: Queue, clock: FakeClock
+    ) -> None:
+        job = start(queue, new_job())
+        queue.fail(job, PROBLEM, retry_in_s=5)
+        clock.advance(-3600)
+        assert queue.claim("w1") is None
+        clock.advance(max(LONGEST_RETRY_S, LEASE_S))
+
+        assert claimed(queue).id == job.id
+
+    @pytest.mark.parametrize("pause_s", [LONGEST_RETRY_S, LEASE_S])
+    def test_a_delay_is_kept_whole(self, queue: Queue, clock: FakeClock, pause_s: float) -> None:
+        job = start(queue, new_job())
+        queue.fail(job, PROBLEM, retry_in_s=pause_s)
+        assert queue.claim("w1") is None
+        clock.advance(pause_s - 1)
+        assert queue.claim("w1") is None
+        clock.advance(1)
+
+        assert claimed(queue).id == job.id
 
     def test_workers_are_seen_by_their_last_beat(self, queue: Queue, clock: FakeClock) -> None:
         queue.beat("w1", {"device": "cpu"})

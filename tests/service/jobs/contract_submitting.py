@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from service.errors import IdempotencyMismatch, QueueFull
+from service.errors import IdempotencyMismatch, NotFound, QueueFull
 from service.jobs import JobState, Queue
 from tests.service.jobs.builders import PROBLEM, at_once, claimed, finish, new_job, start
 
@@ -14,6 +14,10 @@ class SubmittingContract:
     @abstractmethod
     def forget_result(self, queue: Queue, result_id: str) -> None:
         """As when somebody deletes a result."""
+
+    @abstractmethod
+    def forget_slide(self, queue: Queue, slide_id: str) -> None:
+        """As when somebody deletes a slide."""
 
     def test_a_new_job_waits_with_all_that_was_asked(self, queue: Queue) -> None:
         asked = new_job(priority=3, batch_id="bat_1", request={"mpp": 0.25, "formats": ["png"]})
@@ -74,6 +78,16 @@ class SubmittingContract:
 
         assert again.result_id != done.result_id
         assert not again.cached
+
+    def test_work_on_a_slide_that_was_deleted_is_refused(self, queue: Queue) -> None:
+        done = finish(queue, new_job("done", idempotency_key="k"))
+        self.forget_slide(queue, "sld_1")
+
+        with pytest.raises(NotFound, match="no such slide"):
+            queue.submit(new_job())
+        assert queue.depth()[JobState.QUEUED] == 0
+        assert queue.submit(new_job("done", idempotency_key="k")).job.id == done.id
+        assert queue.submit(new_job("done")).job.cached
 
     def test_work_that_failed_or_was_cancelled_may_be_asked_for_again(self, queue: Queue) -> None:
         queue.submit(new_job())

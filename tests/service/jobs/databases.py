@@ -7,11 +7,11 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, insert
 
-from service.database import open_database, upgrade
+from service.database import open_database, slides, upgrade
 
-__all__ = ["fresh_sqlite"]
+__all__ = ["add_slide", "fresh_sqlite"]
 
 
 def fresh_sqlite(path: Path) -> Engine:
@@ -20,6 +20,21 @@ def fresh_sqlite(path: Path) -> Engine:
     engine = open_database(f"sqlite:///{path}")
     event.listen(engine, "connect", _do_not_wait)
     return engine
+
+
+def add_slide(engine: Engine, slide_id: str = "sld_1", tenant: str = "ann") -> None:
+    """The row of a slide, by default of the one that jobs of tests are about."""
+    row = {
+        "id": slide_id,
+        "tenant": tenant,
+        "sha256": slide_id,
+        "size_bytes": 1,
+        "kind": "file",
+        "place": f"slides/{slide_id}/slide.tiff",
+        "created_at": 1000.0,
+    }
+    with engine.begin() as connection:
+        connection.execute(insert(slides).values(row))
 
 
 @cache

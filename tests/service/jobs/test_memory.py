@@ -30,3 +30,7 @@ class TestMemoryQueue(QueueContract):
         assert isinstance(queue, MemoryQueue)
         (work,) = (work for work, kept in queue.results.items() if kept == result_id)
         del queue.results[work]
+
+    def forget_slide(self, queue: Queue, slide_id: str) -> None:
+        assert isinstance(queue, MemoryQueue)
+        queue.deleted_slides.add(slide_id)

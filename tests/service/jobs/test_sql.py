@@ -5,21 +5,22 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, delete, select, update
 
-from service.database import metadata, open_database, results, upgrade
+from service.database import metadata, open_database, results, slides, upgrade
 from service.jobs import JobState, Queue
 from service.jobs.sql import SqlQueue
 from tests.service.jobs.builders import LEASE_S, claimed, new_job, result_of, start
 from tests.service.jobs.clock import FakeClock
 from tests.service.jobs.contract import QueueContract
-from tests.service.jobs.databases import fresh_sqlite
+from tests.service.jobs.databases import add_slide, fresh_sqlite
 from tests.service.postgresql import cluster, fresh_database
 
 
 class SqlContract(QueueContract):
     @pytest.fixture
     def make_queue(self, engine: Engine, clock: FakeClock) -> Callable[..., Queue]:
+        add_slide(engine)
         make = partial(SqlQueue, engine, lease_s=LEASE_S, clock=clock)
         return partial(make, max_queued=100, max_queued_per_tenant=100)
 
@@ -32,6 +33,12 @@ class SqlContract(QueueContract):
         gone = update(results).where(results.c.id == result_id).values(deleted_at=1.0)
         with queue._engine.begin() as connection:
             assert connection.execute(gone).rowcount == 1
+
+    def forget_slide(self, queue: Queue, slide_id: str) -> None:
+        assert isinstance(queue, SqlQueue)
+        with queue._engine.begin() as connection:
+            gone = connection.execute(delete(slides).where(slides.c.id == slide_id))
+        assert gone.rowcount == 1
 
     def test_a_result_is_recorded_with_its_success(
         self, queue: Queue, engine: Engine, clock: FakeClock
@@ -98,6 +105,7 @@ class TestSqlQueueOnPostgresql(SqlContract):
         return database
 
     def test_without_a_clock_of_its_own_it_takes_the_databases(self, engine: Engine) -> None:
+        add_slide(engine)
         queue = SqlQueue(engine, lease_s=LEASE_S, max_queued=9, max_queued_per_tenant=9)
         queue.submit(new_job())
         job = claimed(queue)

@@ -26,7 +26,7 @@ from service.jobs.memory import MemoryQueue
 from service.jobs.sql import SqlQueue
 from tests.service.jobs.builders import LEASE_S, PROBLEM, new_job, result_of
 from tests.service.jobs.clock import FakeClock
-from tests.service.jobs.databases import fresh_sqlite
+from tests.service.jobs.databases import add_slide, fresh_sqlite
 from tests.service.jobs.model import Model, ModelJob
 from tests.service.postgresql import cluster, fresh_database
 
@@ -180,6 +180,7 @@ class SqlMachine(QueueMachine):
 
     def make_queue(self) -> Queue:
         self.engine = self.make_engine()
+        add_slide(self.engine)
         return SqlQueue(
             self.engine,
             lease_s=LEASE_S,
@@ -207,7 +208,7 @@ class PostgresqlMachine(SqlMachine):
     def make_engine(self) -> Engine:
         engine = open_database(_postgresql())
         with engine.begin() as connection:
-            connection.exec_driver_sql("TRUNCATE jobs, results, idempotency_keys")
+            connection.exec_driver_sql("TRUNCATE jobs, results, idempotency_keys, slides")
         return engine
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from service.errors import Busy
 from service.storage.gatekeeper import GATE_MEMORY_BYTES, admit, admit_apart
 from tests.service.shelving import tiff_bytes
 from wsi.errors import CorruptSlide, UnsupportedSlide
@@ -52,3 +53,15 @@ def test_a_process_that_dies_over_a_header_is_a_corrupt_slide(
     monkeypatch.setattr("sys.executable", "/bin/false")
     with pytest.raises(CorruptSlide, match="ended the process"):
         admit_apart(tmp_path)
+
+
+def test_a_header_that_takes_long_is_read_no_further_when_the_service_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    slow, pid = tmp_path / "slow", tmp_path / "pid"
+    slow.write_text(f"#!/bin/sh\necho $$ > {pid}\nexec sleep 600\n")
+    slow.chmod(0o700)
+    monkeypatch.setattr("sys.executable", str(slow))
+    with pytest.raises(Busy, match="being shut down"):
+        admit_apart(tmp_path / "slide", should_stop=pid.exists)
+    assert not Path("/proc", pid.read_text().strip()).exists()

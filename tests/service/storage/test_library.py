@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 from service.errors import (
     ChecksumMismatch,
@@ -71,6 +71,24 @@ def test_the_same_bytes_again_are_the_slide_of_before_and_another_tenants_are_no
     assert other.created
     assert other.slide.id != first.slide.id
     assert len(files_of(data)) == 2
+
+
+def test_bytes_that_come_again_while_their_slide_is_deleted_are_stored(
+    data: Path, engine: Engine, library: Library
+):
+    first = library.store(TENANT, [tiff_bytes()]).slide
+
+    left = [first.id]
+
+    def delete_meanwhile(*execution: object) -> None:
+        if "slides.sha256 = " in str(execution[2]) and left:
+            library.delete(TENANT, left.pop())
+
+    event.listen(engine, "after_cursor_execute", delete_meanwhile)
+    again = library.store(TENANT, [tiff_bytes()])
+    assert again.created
+    assert library.get(TENANT, again.slide.id) == again.slide
+    assert files_of(data) == [f"slides/{again.slide.id}/slide.tif"]
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from service.errors import SlideChanged
+from service.errors import Busy, SlideChanged
 from service.storage.library import StoredSlide
-from service.storage.pinned import STANDS_S, PinnedSlides
+from service.storage.pinned import STANDS_S, PinnedSlides, require_unchanged
+from service.storage.stamps import Stamp
 from tests.service.api.harness import at_once
+from tests.service.shelving import tiff_bytes
 
 
 class Reader:
@@ -54,6 +56,15 @@ def test_an_untouched_slide_and_one_of_our_own_are_not_read(tmp_path: Path):
     assert reader.count == 0
 
 
+def test_a_slide_that_came_in_the_tick_in_which_it_was_written_is_read_once(tmp_path: Path):
+    """A write after the hash, in the same tick, leaves the file the same time."""
+    file = tmp_path / "a.tif"
+    file.write_bytes(b"1234")
+    written_at = max(file.stat().st_mtime_ns, file.stat().st_ctime_ns) / 1e9
+    assert not Stamp.of(file).is_of(4, written_at + 0.009)
+    assert Stamp.of(file).is_of(4, written_at + 0.021)
+
+
 def test_another_file_of_the_same_size_and_an_older_time_is_noticed(tmp_path: Path):
     """As `cp -p` and `mv` leave it."""
     slide = make_slide(tmp_path / "a.tif", added_s_ago=5)
@@ -94,3 +105,11 @@ def test_a_slide_that_is_gone_has_changed(tmp_path: Path):
     slide.path.unlink()
     with pytest.raises(SlideChanged):
         PinnedSlides().require(slide)
+
+
+def test_a_slide_is_read_no_further_when_the_service_ends(tmp_path: Path):
+    """It is not found changed: nobody knows."""
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff_bytes())
+    with pytest.raises(Busy, match="being shut down"):
+        require_unchanged(path, "0" * 64, should_stop=lambda: True)

@@ -1,14 +1,19 @@
 """Slides that stay below a folder that the operator shares."""
 
 import hashlib
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
-from service.errors import InvalidRequest, NotFound
+from service.errors import InvalidRequest, NotFound, SlideChanged
 from service.storage.library import Library, Stored
-from tests.service.shelving import TENANT, files_of, make_library, tiff_bytes
+from service.storage.pinned import PinnedSlides
+from service.storage.retention import collect_garbage
+from tests.service.shelving import TENANT, files_of, make_library, make_settings, tiff_bytes
+from wsi.identity import files_identity
 
 
 @pytest.fixture
@@ -48,6 +53,19 @@ def test_a_shared_slide_that_was_moved_is_found_again_when_it_is_added(shared: L
     assert shared.add_path(TENANT, "b.tif").slide.id != slide.id
 
 
+def test_a_shared_slide_that_is_added_again_is_kept_from_then_on(
+    data: Path, engine: Engine, root: Path
+):
+    now = [1000.0]
+    shared = make_library(data, engine, lambda: now[0], slide_roots=(root,))
+    slide = shared.add_path(TENANT, "case/a.tif").slide
+    now[0] = 1090.0
+    assert shared.add_path(TENANT, "case/a.tif") == Stored(slide, created=False)
+    settings = make_settings(data, keep_slides_s=60)
+    assert collect_garbage(settings, engine, lambda: 1149.0).slides == ()
+    assert collect_garbage(settings, engine, lambda: 1151.0).slides == (slide.id,)
+
+
 def test_of_two_equal_slides_that_are_both_there_the_first_counts(shared: Library, root: Path):
     slide = shared.add_path(TENANT, "case/a.tif").slide
     (root / "b.tif").write_bytes(tiff_bytes())
@@ -65,6 +83,26 @@ def test_the_bytes_of_a_shared_slide_that_is_lost_are_kept_when_they_come_as_a_b
     assert files_of(data) == [f"slides/{ours.slide.id}/slide.tif"]
     with pytest.raises(NotFound):
         shared.get(TENANT, slide.id)
+
+
+def test_a_shared_slide_that_changes_while_it_is_hashed_is_read_again_before_it_is_shown(
+    data: Path, engine: Engine, root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Other bytes of the same size come after the hash, and before the row."""
+    file = root / "case" / "a.tif"
+    shared = make_library(data, engine, time.time, slide_roots=(root,))
+
+    def hashed_too_early(*given: Any) -> dict[str, Any]:
+        found = files_identity(*given)
+        file.write_bytes(bytes(file.stat().st_size))
+        time.sleep(0.1)  # far more than a tick of the clock of files
+        return found
+
+    monkeypatch.setattr("service.storage.library.files_identity", hashed_too_early)
+    slide = shared.add_path(TENANT, "case/a.tif").slide
+
+    with pytest.raises(SlideChanged):
+        PinnedSlides().require(slide)
 
 
 def test_only_what_others_may_change_is_pinned(shared: Library):

@@ -22,6 +22,7 @@ from service.jobs.sql import SqlQueue
 from service.settings import Settings
 from service.storage.reservation import Held, Reservation, Reservations
 from service.worker.supervisor import Supervisor
+from tests.service.jobs.databases import add_slide
 from tests.service.painted import paint, write_model, write_slide
 
 __all__ = [
@@ -103,6 +104,7 @@ class Workshop:
         folder = self.settings.data / "slides" / slide_id
         folder.mkdir(parents=True)
         os.link(source or self.master, folder / "slide.tiff")
+        add_slide(self.queue._engine, slide_id, TENANT)
         return slide_id
 
     def submit(self, slide_id: str | None = None, **request: Any) -> Job:
