@@ -58,6 +58,8 @@ def begin_batch(
         member = Member(number, name)
         try:
             slide = get()
+        except Busy:  # the service is being shut down: the same request goes on here
+            raise
         except (WsiError, ServiceError, OSError) as error:  # a failure is a line of the report
             service.batches.add(batch_id, replace(member, error=problem_of(error)))
             continue

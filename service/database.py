@@ -4,6 +4,7 @@
 Times are Unix seconds, UTC.
 """
 
+import re
 import sqlite3
 import threading
 import time
@@ -354,7 +355,8 @@ def _limiting(options: str) -> Callable[[Any, object], None]:
     """Sets the limits of a new connection, less those among the URL's `options`. Not by `options`
     of our own: PgBouncer refuses them."""
     limits = {"lock_timeout": LOCK_S, "idle_in_transaction_session_timeout": SILENT_S}
-    ours = {name: 1000 * seconds for name, seconds in limits.items() if name not in options}
+    given = set(re.findall(r"\w+", options))
+    ours = {name: 1000 * seconds for name, seconds in limits.items() if name not in given}
     statements = "; ".join(f"SET {name} = {limit_ms:.0f}" for name, limit_ms in ours.items())
 
     def limit(connection: Any, _record: object) -> None:

@@ -19,6 +19,8 @@ __all__ = ["ReaderKey", "ReaderPool"]
 OpenPath = Callable[[str, tuple[float, float] | None], SandboxedSlide]
 Failure = DecoderCrashed | DecoderTimeout
 RESTARTS = 1  # a crash may be the machine's fault; a second one is the file's
+END_S = 5.0  # until readers that were ended by force are let go by those who wait for them
+LOOK_S = 0.1
 SHUT_DOWN = "the service is being shut down; ask again in a minute"
 
 
@@ -135,10 +137,13 @@ class ReaderPool:
             entries = list(self._entries.values())
             self._entries.clear()
             self._changed.notify_all()
-            if not self._changed.wait_for(lambda: not self._borrowers, self._close_s):
-                self._end_readers()
-                self._changed.wait_for(lambda: not self._borrowers, self._close_s)
+            is_free = self._changed.wait_for(lambda: not self._borrowers, self._close_s)
             sweeper, self._sweeper = self._sweeper, None
+        until = time.monotonic() + END_S
+        while not is_free and time.monotonic() < until:  # again: one may be about to be started
+            self._end_readers()
+            with self._changed:
+                is_free = self._changed.wait_for(lambda: not self._borrowers, LOOK_S)
         _close_all([entry.slide for entry in entries])
         if sweeper is not None:
             sweeper.join()

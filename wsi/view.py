@@ -28,8 +28,8 @@ class Cell(NamedTuple):
 class HeatmapView:
     """A heatmap as `wsi.export.ome_zarr` wrote it. Safe to use from several threads.
 
-    Raises StoreIncomplete, StoreMismatch; where it is deleted meanwhile StoreGone, but for what is
-    in memory.
+    Raises StoreIncomplete, StoreMismatch; StoreGone where it is deleted once it is open, but for
+    what is in memory.
     """
 
     def __init__(self, path: Path) -> None:
@@ -148,7 +148,7 @@ class HeatmapView:
 
     def _require_there(self) -> None:
         if not self._path.exists():
-            raise StoreGone(f"{self._path}: it was deleted just now; make the result again")
+            raise StoreGone("the heatmap was deleted just now; make the result again")
 
 
 class _Axis:

@@ -23,7 +23,7 @@ from service.storage.pinned import PinnedSlides, require_unchanged
 from service.storage.shelf import Shelf, StoredResult
 from wsi import __version__
 from wsi.deepzoom import Address, Pyramid
-from wsi.errors import InvalidOption
+from wsi.errors import InvalidOption, StoreIncomplete
 from wsi.geometry import Size
 from wsi.slide import Slide
 from wsi.view import HeatmapView
@@ -98,7 +98,11 @@ class Viewing:
     def result(self, principal: Principal, result_id: str) -> SeenResult:
         """Raises NotFound, ResultExpired."""
         stored = self._shelf.get(principal.tenant, result_id)
-        return SeenResult(stored, self.heatmaps.view(stored.folder / ZARR))
+        try:
+            return SeenResult(stored, self.heatmaps.view(stored.folder / ZARR))
+        except StoreIncomplete:
+            self._shelf.get(principal.tenant, result_id)  # it may have been deleted meanwhile
+            raise
 
     def slide(self, principal: Principal, slide_id: str) -> SeenSlide:
         """Raises NotFound, SlideChanged, and what opening the slide raises."""

@@ -10,7 +10,7 @@ from service.storage.removal import remove
 from wsi.errors import StoreLocked
 from wsi.store.journal import FolderLock
 
-__all__ = ["describe_result", "discard"]
+__all__ = ["describe_result", "discard", "is_held"]
 
 
 def describe_result(job: Job, folder: Path) -> NewResult:
@@ -25,6 +25,18 @@ def describe_result(job: Job, folder: Path) -> NewResult:
         size_bytes=records + sum(entry["size_bytes"] for entry in outputs.values()),
         manifest_sha256=hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest(),
     )
+
+
+def is_held(folder: Path) -> bool:
+    """Whether another process writes this result."""
+    partial = ResultFolder(folder).partial
+    if not partial.exists():
+        return False
+    try:
+        FolderLock(partial).close()
+    except StoreLocked:
+        return True
+    return False
 
 
 def discard(folder: Path, *, unfinished_only: bool = False) -> bool:

@@ -21,7 +21,7 @@ from service.settings import Settings
 from service.worker.attempt import Attempt, Ended, Outcome, Why
 from service.worker.failure import RETRY_S, Failure, failure_of, retry_delay_s
 from service.worker.faults import Fault, no_fault
-from service.worker.folder import describe_result, discard
+from service.worker.folder import describe_result, discard, is_held
 from service.worker.runner_process import RUNNER, RunnerDied, RunnerProcess
 
 __all__ = ["Slides", "Supervisor"]
@@ -135,6 +135,9 @@ class Supervisor:
         self._fault("after-claim")
         folder = self._settings.data / "results" / job.result_id
         folder.parent.mkdir(parents=True, exist_ok=True)
+        if is_held(folder):  # before the slide is read for nothing
+            self._wait_for_holder(job)
+            return
         with ExitStack() as room:  # held until the queue knows the result, which then counts
             ended = self._try(job, folder, room)
             self._log(job, "attempt ended: %s", ended)
@@ -211,7 +214,11 @@ class Supervisor:
         self._discard_if_orphaned(job, folder)
 
     def _commit(self, job: Job, folder: Path) -> None:
-        result = describe_result(job, folder)
+        try:
+            result = describe_result(job, folder)
+        except FileNotFoundError:  # cancelled meanwhile, and taken away; else the lease ends
+            logger.warning("the result is gone", extra={"job": job.id, "slide": job.slide_id})
+            return
         self._fault("before-commit")
         self._insist(lambda: self._queue.succeed(job, result))
         self._fault("after-commit")

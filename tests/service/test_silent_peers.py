@@ -62,13 +62,20 @@ def test_a_statement_and_a_transaction_have_limits(url: str, opened: Callable[[s
 
 def test_limits_that_the_url_gives_count(opened: Callable[[str], Engine]):
     fresh = fresh_database(cluster())
-    engine = opened(f"{fresh}&options=-c%20lock_timeout%3D5s%20-c%20work_mem%3D1MB")
+    given = "-c%20lock_timeout%3D5s%20-c%20work_mem%3D1MB"
+    engine = opened(f"{fresh}&options={given}")
     with engine.connect() as connection:
         assert [*limits_of(connection), connection.scalar(text("SHOW work_mem"))] == [
             "5s",
             "1min",
             "1MB",
         ]
+
+
+def test_a_limit_of_a_name_that_ends_alike_does_not_count(opened: Callable[[str], Engine]):
+    engine = opened(f"{fresh_database(cluster())}&options=-c%20deadlock_timeout%3D2s")
+    with engine.connect() as connection:
+        assert limits_of(connection) == ["30s", "1min"]
 
 
 def test_a_connection_that_is_cut_is_noticed(url: str, opened: Callable[[str], Engine]):
@@ -101,7 +108,7 @@ def test_a_silent_transaction_is_ended_and_the_next_one_goes_on(
     url: str, opened: Callable[[str], Engine], monkeypatch: pytest.MonkeyPatch
 ):
     queue = queue_on(opened(url))
-    monkeypatch.setattr("service.database.SILENT_S", 0.05)
+    monkeypatch.setattr("service.database.SILENT_S", 1)
     silent = opened(url)
 
     def fall_silent() -> None:

@@ -11,10 +11,11 @@ from service.access.auth import Owner
 from service.asking import submit_now
 from service.batching import begin_batch
 from service.deps import Service
+from service.errors import Busy
 from service.jobs import Snapshot
 from service.problems import problem
 from service.schemas import BatchRequest
-from service.storage.library import StoredSlide
+from service.storage.library import Stored, StoredSlide
 from tests.service.api.harness import Api, Workshop, at_once
 
 
@@ -133,6 +134,31 @@ def test_batch_that_takes_too_long_goes_on_where_it_ended(
         names = [row["name"] for row in csv.DictReader(io.StringIO(report))]
         assert names == ["b.tiff", "a.tiff", "c.tiff", "d.tiff"]
         assert (batch["counts"], len(api.get("/v1/jobs").json()["items"])) == ({"queued": 4}, 4)
+
+
+def test_batch_that_a_shutdown_cuts_off_goes_on_afterwards(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    for number in range(3):
+        (shared / f"{number}.tiff").write_bytes(workshop.slide_bytes(number))
+    body, headers = {"root": str(shared), "glob": "*.tiff"}, {"Idempotency-Key": "k"}
+    with Api(workshop, tmp_path / "data", slide_roots=(shared,)) as api:
+        add = api.service.library.add_path
+
+        def add_while_open(tenant: str, path: str) -> Stored:
+            if path.endswith("1.tiff"):
+                raise Busy("the service is being shut down")
+            return add(tenant, path)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(api.service.library, "add_path", add_while_open)
+            cut_off = api.post("/v1/batches", json=body, headers=headers)
+        batch = api.post("/v1/batches", json=body, headers=headers).json()
+
+    assert (cut_off.status_code, cut_off.json()["type"]) == (503, "/problems/busy")
+    assert (len(batch["jobs"]), batch["counts"]) == (3, {"queued": 3})
 
 
 def test_slides_of_a_request_that_overtakes_another_leave_nothing_out(

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import tifffile
 
+from service.pictures.tiles import HeatmapTiles
 from tests.service.api.harness import Api, Workshop
+from wsi.view import HeatmapView
 
 PLAIN = {"Accept-Encoding": "identity"}
 
@@ -261,8 +263,24 @@ def test_heatmap_that_another_process_deletes_is_gone_and_not_empty(api: Api) ->
     for view in ("heatmap.png?class=rest", "tiles/0/0/0.png?class=rest", "point?x0=20&y0=20"):
         answer = api.get(f"{base}/{view}")
         assert (answer.status_code, answer.json()["type"]) == (410, "/problems/result-expired")
-        assert str(api.data) not in answer.text
+        detail = "the heatmap was deleted just now; make the result again"
+        assert answer.json()["detail"] == detail
         assert "max-age" not in answer.headers.get("cache-control", "")
+
+
+def test_result_that_is_deleted_as_it_is_opened_is_gone(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = api.finished(seed=5)["links"]["result"]
+    view = HeatmapTiles.view
+
+    def view_too_late(tiles: HeatmapTiles, heatmap: Path) -> HeatmapView:
+        api.service.shelf.delete("local", base.rpartition("/")[2])
+        return view(tiles, heatmap)
+
+    monkeypatch.setattr(HeatmapTiles, "view", view_too_late)
+    answer = api.get(f"{base}/heatmap.png")
+    assert (answer.status_code, answer.json()["type"]) == (410, "/problems/result-expired")
 
 
 def test_deleted_result_is_gone_and_not_missing(api: Api) -> None:
