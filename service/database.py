@@ -4,11 +4,10 @@
 Times are Unix seconds, UTC.
 """
 
-import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from sqlalchemy import (
     Column,
     Connection,
     Engine,
-    ExceptionContext,
     Float,
     ForeignKey,
     Index,
@@ -37,9 +35,10 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError
 
 from service.errors import InvalidRequest
+from service.postgresql import lift_limits, open_postgresql
 
 __all__ = [
     "api_keys",
@@ -59,18 +58,6 @@ __all__ = [
 
 BUSY_S = 30  # how long a statement waits for SQLite's lock
 BUSY_LOOK_S = 0.02  # how often it is tried where SQLite itself does not wait
-LOCK_S = 30  # how long a statement waits for another's lock on PostgreSQL
-SILENT_S = 60  # how long a transaction there may do nothing, and hold its locks
-TO_POSTGRESQL: Mapping[str, str | int] = {
-    "application_name": "wsi",
-    "connect_timeout": 10,
-    "keepalives": 1,
-    "keepalives_idle": 15,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,  # ms; Linux itself gives up after a quarter of an hour
-}
-"""libpq's parameters; those that the URL gives count instead."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 0x777369_6D  # of PostgreSQL's advisory locks: "wsi", migration
 READING = "wsi_reading"
@@ -258,7 +245,7 @@ def open_database(url: str) -> Engine:
         case "sqlite":
             return _open_sqlite(parsed)
         case "postgresql" | "postgres":
-            return _open_postgresql(parsed)
+            return open_postgresql(parsed)
         case other:
             raise InvalidRequest(f"{other}: no database of this program; use sqlite or postgresql")
 
@@ -333,49 +320,6 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN" if options.get(READING) else "BEGIN IMMEDIATE")
 
 
-def _open_postgresql(url: URL) -> Engine:
-    try:
-        engine = create_engine(
-            url.set(drivername="postgresql+psycopg"),
-            connect_args={k: v for k, v in TO_POSTGRESQL.items() if k not in url.query},
-            pool_pre_ping=True,
-            pool_size=8,
-            max_overflow=56,
-        )
-    except ImportError as error:
-        raise InvalidRequest(
-            "PostgreSQL needs psycopg: pip install wsi-heatmap[postgresql]"
-        ) from error
-    event.listen(engine, "connect", _limiting(str(url.query.get("options", ""))))
-    event.listen(engine, "handle_error", _as_lost)
-    return engine
-
-
-def _limiting(options: str) -> Callable[[Any, object], None]:
-    """Sets the limits of a new connection, less those among the URL's `options`. Not by `options`
-    of our own: PgBouncer refuses them."""
-    limits = {"lock_timeout": LOCK_S, "idle_in_transaction_session_timeout": SILENT_S}
-    given = set(re.findall(r"\w+", options))
-    ours = {name: 1000 * seconds for name, seconds in limits.items() if name not in given}
-    statements = "; ".join(f"SET {name} = {limit_ms:.0f}" for name, limit_ms in ours.items())
-
-    def limit(connection: Any, _record: object) -> None:
-        connection.execute(statements)
-        connection.commit()
-
-    return limit
-
-
-def _as_lost(context: ExceptionContext) -> OperationalError | None:
-    """The driver takes the end of a silent transaction for an error inside PostgreSQL."""
-    known, cause = context.sqlalchemy_exception, context.original_exception
-    if not context.is_disconnect or not isinstance(known, DBAPIError):
-        return None
-    if isinstance(known, OperationalError):
-        return None
-    return OperationalError(known.statement, known.params, cause, connection_invalidated=True)
-
-
 _one_migration = threading.Lock()  # Alembic keeps what it works on in module globals
 
 
@@ -402,7 +346,6 @@ def _exclusive(engine: Engine) -> Iterator[Connection]:
             connection.detach()
         with connection.begin():
             if engine.dialect.name == "postgresql":
-                for limit in ("lock_timeout", "idle_in_transaction_session_timeout"):
-                    connection.execute(text(f"SET LOCAL {limit} = 0"))
+                lift_limits(connection)
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             yield connection

@@ -131,7 +131,7 @@ class ReaderPool:
         _close_all([entry.slide for entry in entries])
 
     def close(self) -> None:
-        """Ends all readers, after the reads that go on. May be called twice."""
+        """Ends all readers, after most reads that go on. May be called twice."""
         with self._changed:
             self._closed = True
             entries = list(self._entries.values())

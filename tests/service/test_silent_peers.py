@@ -94,7 +94,7 @@ def test_who_waits_too_long_for_a_lock_is_told_that_it_is_busy(
     url: str, opened: Callable[[str], Engine], monkeypatch: pytest.MonkeyPatch
 ):
     silent = opened(url)
-    monkeypatch.setattr("service.database.LOCK_S", 0.05)
+    monkeypatch.setattr("service.postgresql.LOCK_S", 0.05)
     queue = queue_on(opened(url))
     with silent.begin() as holding:
         take(holding, SUBMIT_LOCK)
@@ -108,7 +108,7 @@ def test_a_silent_transaction_is_ended_and_the_next_one_goes_on(
     url: str, opened: Callable[[str], Engine], monkeypatch: pytest.MonkeyPatch
 ):
     queue = queue_on(opened(url))
-    monkeypatch.setattr("service.database.SILENT_S", 1)
+    monkeypatch.setattr("service.postgresql.SILENT_S", 1)
     silent = opened(url)
 
     def fall_silent() -> None:
@@ -127,7 +127,7 @@ def test_a_commit_after_too_long_a_silence_says_that_it_failed(
     url: str, opened: Callable[[str], Engine], monkeypatch: pytest.MonkeyPatch
 ):
     watching = opened(url)
-    monkeypatch.setattr("service.database.SILENT_S", 0.05)
+    monkeypatch.setattr("service.postgresql.SILENT_S", 0.05)
     silent = opened(url)
 
     def fall_silent() -> None:

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,10 @@ import numpy as np
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from service.database import jobs as jobs_table
 from service.database import results as results_table
-from service.jobs import Job, JobState, NewResult, Verdict
+from service.jobs import Job, JobState, Verdict
 from service.settings import Settings
 from service.worker.fleet import worker_environments
-from service.worker.folder import describe_result, discard
 from service.worker.supervisor import Supervisor
 from tests.service.worker.workshop import (
     TENANT,
@@ -31,7 +28,6 @@ from tests.service.worker.workshop import (
     work,
 )
 from wsi.export import ome_zarr
-from wsi.store.journal import FolderLock
 
 
 def left_behind(workshop: Workshop) -> list[str]:
@@ -190,62 +186,6 @@ def test_folder_of_a_job_that_another_worker_has_stays(workshop: Workshop):
 
     assert (job.state, job.worker) == (JobState.RUNNING, "another")
     assert left_behind(workshop) == [job.result_id]
-
-
-@pytest.mark.parametrize("is_late", [False, True])
-def test_job_whose_folder_another_process_has_waits_and_no_attempt_counts(
-    workshop: Workshop,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-    is_late: bool,
-):
-    """A worker that stood still lost the job to this one, and has its folder still; or takes it
-    after this one has looked."""
-    if is_late:
-        monkeypatch.setattr("service.worker.supervisor.is_held", lambda _folder: False)
-    job = workshop.submit()
-    settings = workshop.settings.model_copy(update={"lease_s": 50})
-    with FolderLock(workshop.partial(job)):
-        waiting = ended(workshop, job, settings=settings)
-
-    assert (waiting.state, waiting.attempt, waiting.error) == (JobState.QUEUED, 0, None)
-    assert 30 < waiting.not_before - time.time() <= 50
-    assert "another process still writes the result" in caplog.text
-    with workshop.queue._engine.begin() as connection:
-        connection.execute(jobs_table.update().values(not_before=0.0))
-    done = ended(workshop, job)
-    assert (done.state, done.attempt) == (JobState.SUCCEEDED, 1)
-
-
-def test_slide_of_a_job_that_cannot_begin_is_not_looked_at(workshop: Workshop):
-    class Unread(SlidesInFolders):
-        def path_of(self, tenant: str, slide_id: str) -> Path:
-            raise AssertionError(slide_id)
-
-    job = workshop.submit()
-    with FolderLock(workshop.partial(job)):
-        waiting = ended(workshop, job, slides=Unread(workshop.settings.data))
-    assert waiting.state is JobState.QUEUED
-
-
-def test_result_that_somebody_takes_away_before_it_is_recorded_ends_no_worker(
-    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
-):
-    """Its worker stood still for longer than its lease, and somebody cancelled the job."""
-    job = workshop.submit()
-
-    def too_late(job: Job, folder: Path) -> NewResult:
-        with workshop.queue._engine.begin() as connection:
-            connection.execute(jobs_table.update().values(lease_until=0.0))
-        workshop.queue.cancel(TENANT, job.id)
-        assert discard(folder)
-        return describe_result(job, folder)
-
-    monkeypatch.setattr("service.worker.supervisor.describe_result", too_late)
-    assert ended(workshop, job).state is JobState.CANCELLED
-    assert left_behind(workshop) == []
-    monkeypatch.undo()
-    assert ended(workshop, workshop.submit()).state is JobState.SUCCEEDED
 
 
 def test_queue_that_is_away_for_a_while_loses_no_result(workshop: Workshop):
